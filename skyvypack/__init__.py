@@ -1,0 +1,1 @@
+"""Golden VM templates of SkyvyOS Server."""
