@@ -38,7 +38,7 @@ class Event:
 Reporter = Callable[[Event], None]
 
 
-def silent(event: Event) -> None:  # noqa: ARG001
+def silent(event: Event) -> None:
     """A reporter that drops everything; the library's default."""
 
 
