@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from skyvypack.document import Document
+from skyvypack.document import Path as Place
+from skyvypack.errors import Problem, SpecError
+from skyvypack.role_folders import Definition, catalog
+from skyvypack.rules import check, nearest, shown
+from skyvypack.template import TemplateError, render
+
+__all__ = [
+    "Choice",
+    "Context",
+    "Definition",
+    "Port",
+    "Role",
+    "RoleFile",
+    "Selected",
+    "Services",
+    "catalog",
+    "render_roles",
+    "resolve",
+    "select",
+]
+
+# What `when:` may render to for a file that is left out; Jinja2 writes Python's False and None.
+_NO = ("", "false", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +97,245 @@ class Role:
     services: Services = field(default_factory=Services)
     files: tuple[RoleFile, ...] = ()
     commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A role that a spec names.
+
+    Args:
+        name: the role's.
+        settings: those the spec gives, unchecked.
+        document: where it stands.
+        path: where in the document.
+    """
+
+    name: str
+    settings: Any = field(default_factory=dict)
+    document: Document = field(default_factory=Document)
+    path: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the templates of roles know of the spec beside settings.
+
+    Args:
+        spec: name, version, title, debian, release_number and machine, as `Spec.facts`.
+        origins: ``debian`` or ``upstream`` by role name, where it is not the role's default.
+    """
+
+    spec: Mapping[str, Any]
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A role that will be applied, with complete settings; not rendered yet."""
+
+    definition: Definition
+    settings: Mapping[str, Any]
+
+
+def resolve(choices: Sequence[Choice], roles: Mapping[str, Definition], context: Context) -> tuple[Role, ...]:
+    """Choose, order and render roles.
+
+    Args:
+        choices: the roles a spec names, in its order.
+        roles: what there is to choose from; see `catalog`.
+        context: what templates may use.
+
+    Returns:
+        The chosen roles and all they require, requirements first, otherwise in the order of `choices`.
+
+    Raises:
+        SpecError: with every problem of the choices, or else with every problem of the roles' templates.
+    """
+    selected, problems = select(choices, roles)
+    if problems:
+        raise SpecError(problems)
+    return render_roles(selected, context)
+
+
+def select(choices: Sequence[Choice], roles: Mapping[str, Definition]) -> tuple[tuple[Selected, ...], list[Problem]]:
+    """Choose and order roles, and check their settings; as `resolve`, but returns the problems."""
+    selection = _Selection(choices, roles)
+    for number, choice in enumerate(choices):
+        if choice.name in [earlier.name for earlier in choices[:number]]:
+            message = f"the role `{choice.name}` is chosen twice"
+            selection.problems.append(choice.document.problem(choice.path, message, at_key=True))
+        elif choice.name not in roles:
+            hint = nearest(choice.name, roles) or f"there are: {', '.join(roles)}"
+            message = f"there is no role {shown(choice.name)}"
+            selection.problems.append(choice.document.problem(choice.path, message, hint, at_key=True))
+        else:
+            selection.add(choice.name, ())
+    return tuple(item for item in selection.done.values() if item), selection.problems
+
+
+class _Selection:
+    """Roles in the order to apply: a depth-first walk along their requirements."""
+
+    def __init__(self, choices: Sequence[Choice], roles: Mapping[str, Definition]) -> None:
+        self._choices = {choice.name: choice for choice in reversed(choices)}
+        self._roles = roles
+        # None for a role that cannot be read: its problems are told once.
+        self.done: dict[str, Selected | None] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, name: str, above: tuple[str, ...]) -> None:
+        if name in self.done:
+            return
+        try:
+            definition = self._roles[name]
+        except SpecError as error:
+            self.problems += error.problems
+            self.done[name] = None
+            return
+        for number, required in enumerate(definition.requires):
+            self._require(definition, number, required, (*above, name))
+        # Another branch of a circle may have come first.
+        if name not in self.done:
+            self.done[name] = Selected(definition, self._settings(definition))
+
+    def _require(self, definition: Definition, number: int, required: str, above: tuple[str, ...]) -> None:
+        place = ("requires", number)
+        if required in above:
+            circle = " → ".join((*above[above.index(required) :], required))
+            self.problems.append(definition.document.problem(place, f"roles require each other in a circle: {circle}"))
+        elif required not in self._roles:
+            hint = nearest(required, self._roles)
+            self.problems.append(definition.document.problem(place, f"there is no role {shown(required)}", hint))
+        else:
+            self.add(required, above)
+
+    def _settings(self, definition: Definition) -> Mapping[str, Any]:
+        choice = self._choices.get(definition.name, Choice(definition.name))
+        settings, problems = check(definition.settings, choice.settings, choice.document, choice.path)
+        self.problems += problems
+        return settings if isinstance(settings, Mapping) else {}
+
+
+def render_roles(selected: Sequence[Selected], context: Context) -> tuple[Role, ...]:
+    """Render the templates of roles that are selected and in order.
+
+    Raises:
+        SpecError: with every problem of the templates and of what they gave.
+    """
+    names = {"spec": context.spec, "roles": {item.definition.name: item.settings for item in selected}}
+    problems: list[Problem] = []
+    makers = [_Maker(item, context, names, problems) for item in selected]
+    ports = {maker.name: maker.ports() for maker in makers}
+    every = tuple(port for found in ports.values() for port in found)
+    roles = tuple(maker.role(ports[maker.name], every) for maker in makers)
+    written: dict[str, Role] = {}
+    for role in roles:
+        for file in role.files:
+            if file.path in written:
+                message = f"the role `{written[file.path].name}` writes {file.path} too"
+                problems.append(Problem(f"{role.folder}/files{file.path}", 0, 0, "", message))
+            written[file.path] = role
+    if problems:
+        raise SpecError(problems)
+    return roles
+
+
+class _Maker:
+    """Makes a `Role` of what is selected; adds what is wrong to `problems`."""
+
+    def __init__(self, item: Selected, context: Context, names: Mapping[str, Any], problems: list[Problem]) -> None:
+        self._definition = item.definition
+        self._content = item.definition.content
+        self._debian = context.spec["debian"]
+        self._settings = item.settings
+        self._problems = problems
+        self.name = item.definition.name
+        default = item.definition.origins[0] if item.definition.origins else "debian"
+        self._names = {**names, "settings": item.settings, "origin": context.origins.get(self.name, default)}
+
+    def _leaf(self, place: Place, value: Any) -> str:
+        try:
+            return render(str(value), self._names)
+        except TemplateError as error:
+            self._wrong(place, error.message)
+            return ""
+
+    def _fitting(self, place: Place, value: Any, pattern: str, words: str) -> str:
+        before = len(self._problems)
+        text = self._leaf(place, value)
+        if not re.fullmatch(pattern, text) and len(self._problems) == before:
+            self._wrong(place, f"{shown(text)} is not {words}")
+        return text
+
+    def _wrong(self, place: Place, message: str) -> None:
+        self._problems.append(self._definition.document.problem(place, message))
+
+    def ports(self) -> tuple[Port, ...]:
+        ports = []
+        for number, entry in enumerate(self._content["ports"]):
+            place = ("ports", number)
+            port = self._fitting((*place, "port"), entry["port"], r"[1-9][0-9]{0,4}", "the number of a port")
+            protocol = self._fitting((*place, "protocol"), entry["protocol"], "tcp|udp", "tcp or udp")
+            reason = self._leaf((*place, "reason"), entry["reason"])
+            ports.append(Port(int(port) if port.isdecimal() else 0, protocol, self.name, reason))
+        return tuple(ports)
+
+    def role(self, ports: tuple[Port, ...], every_port: tuple[Port, ...]) -> Role:
+        self._names["ports"] = every_port
+        commands = [self._leaf(("commands", at), line) for at, line in enumerate(self._content["commands"])]
+        return Role(
+            name=self.name,
+            summary=self._definition.summary,
+            folder=self._definition.folder,
+            requires=self._definition.requires,
+            packages=self._reasons(self._content["packages"]),
+            settings=self._settings,
+            ports=ports,
+            services=Services(**{how: self._reasons(units) for how, units in self._content["services"].items()}),
+            files=self._files(),
+            commands=tuple(command for command in commands if command.strip()),
+        )
+
+    def _reasons(self, entries: Mapping[str, Any]) -> dict[str, str]:
+        """What this Debian release has, with the reason for each."""
+        here = [self._debian]
+        return {name: entry["reason"] for name, entry in entries.items() if self._debian in entry.get("debian", here)}
+
+    def _files(self) -> tuple[RoleFile, ...]:
+        templates = self._definition.templates()
+        options = self._content["files"]
+        for path in options:
+            if path not in templates:
+                hint = nearest(path, templates)
+                message = "there is no such file in the role's files/"
+                self._problems.append(self._definition.document.problem(("files", path), message, hint, at_key=True))
+        files = (self._file(path, template, options.get(path, {})) for path, template in templates.items())
+        return tuple(file for file in files if file)
+
+    def _file(self, path: str, template: Path, options: Mapping[str, Any]) -> RoleFile | None:
+        place = ("files", path)
+        if self._leaf((*place, "when"), options.get("when", "true")).strip().lower() in _NO:
+            return None
+        mode = self._fitting((*place, "mode"), options.get("mode", "0644"), "[0-7]{3,4}", "an octal mode")
+        account = r"[a-z_][a-z0-9_-]*"
+        owner = options.get("owner", "root:root")
+        owner = self._fitting((*place, "owner"), owner, f"{account}:{account}", "user:group")
+        return RoleFile(path, self._text(template), mode, owner)
+
+    def _text(self, template: Path) -> str:
+        line = 0
+        try:
+            if template.is_symlink():
+                raise ValueError("is a symbolic link; a role holds plain files")
+            text = template.read_text(encoding="utf-8")
+            if "\0" in text:
+                raise ValueError("is a binary file; a role holds text")
+            return render(text, self._names)
+        except TemplateError as error:
+            line, message = error.line, error.message
+        except UnicodeDecodeError:
+            message = "is a binary file; a role holds text in UTF-8"
+        except (OSError, ValueError) as error:
+            message = str(error)
+        self._problems.append(Problem(str(template), line, 0, "", message))
+        return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from skyvypack.roles import Role
+from skyvypack.targets import settings_rules
 
 Release = Literal["trixie", "bookworm"]
 BaseKind = Literal["bootstrap", "cloud-image", "iso", "clone"]
@@ -123,6 +124,25 @@ class Spec:
     def release_number(self) -> int:
         """Debian's number, 13 for trixie."""
         return RELEASE_NUMBERS[self.debian]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the templates and the contract tests of roles know as `spec`."""
+        names = ("name", "version", "title", "debian", "release_number")
+        return {name: getattr(self, name) for name in names} | {"machine": asdict(self.machine)}
+
+    def target_settings(self, target: str) -> Mapping[str, Any]:
+        """The settings of a target, complete also when the spec does not name it.
+
+        Args:
+            target: its name.
+
+        Raises:
+            InputError: no such target.
+        """
+        if target in self.targets:
+            return self.targets[target]
+        return {name: rule["default"] for name, rule in settings_rules(target).items()}
 
     @property
     def title(self) -> str:

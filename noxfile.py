@@ -1,0 +1,107 @@
+"""The project's one door: ``python3 -m nox -l`` lists the sessions, and each docstring is its manual.
+
+Every session works on a fresh Debian 12 machine: what it misses it installs with apt, as root or through sudo
+without a password, and otherwise says the command to run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+# Debian packages that only tests use: cloud-init for its schema.
+TEST_PACKAGES = {"cloud-init": "cloud-init"}
+
+# nox gives an interrupted program a third of a second; a bake needs longer to undo what it began.
+PATIENCE = {"interrupt_timeout": 120.0, "terminate_timeout": 60.0}
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that needs no guest: ruff, mypy, unit tests, tests with real tools and with real layers.
+
+    Arguments after ``--`` go to pytest in place of the default selection: ``nox -s tests -- -k spec -m "not tool"``.
+    """
+    _develop(session)
+    _install_missing(session)
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("pytest", *(session.posargs or ["-m", "not boot"]), **PATIENCE)
+
+
+@nox.session
+def bake(session: nox.Session) -> None:
+    """Bake and prove examples/quickstart.yaml for the qemu target, with the project installed as a user has it.
+
+    Arguments after ``--`` go to ``skyvypack bake``: ``nox -s bake -- --force``.
+    """
+    _install_as_user(session)
+    session.run("python", "-m", "skyvypack", "doctor", "--fix")
+    command = ["python", "-m", "skyvypack", "bake", "--spec", "examples/quickstart.yaml", "--target", "qemu"]
+    session.run(*command, *session.posargs, **PATIENCE)
+
+
+@nox.session
+def boot(session: nox.Session) -> None:
+    """The tests that boot real guests: minutes each, longer without KVM. Arguments after ``--`` go to pytest."""
+    _develop(session)
+    _install_missing(session)
+    session.run("pytest", "-m", "boot", *session.posargs, **PATIENCE)
+
+
+@nox.session
+def golden(session: nox.Session) -> None:
+    """Write tests/goldens anew; read the diff before you commit it."""
+    _develop(session)
+    session.run("python", "tests/regenerate_goldens.py")
+    session.run("git", "diff", "--stat", "--", "tests/goldens", external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write docs/reference anew from the schemas, the roles and the command line."""
+    _develop(session)
+    session.run("python", "docs/generate_reference.py")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure; arguments after ``--`` name the scripts of benchmarks/ to run, by default only the quick startup.py."""
+    _develop(session)
+    for name in session.posargs or ["startup.py"]:
+        session.run("python", f"benchmarks/{name}", **PATIENCE)
+
+
+def _develop(session: nox.Session) -> None:
+    """The checkout, editable, with the developers' tools."""
+    session.install("--editable", ".[dev]")
+
+
+def _install_as_user(session: nox.Session) -> None:
+    """The project as a wheel. A stale build/ would bring deleted files back into it."""
+    shutil.rmtree("build", ignore_errors=True)
+    session.install(".")
+    # Run from the wheel, not from the checkout that `python -m` finds first in the working folder.
+    session.env["PYTHONSAFEPATH"] = "1"
+
+
+def _install_missing(session: nox.Session) -> None:
+    """What a bake needs, by the doctor, and what only tests need."""
+    session.run("python", "-m", "skyvypack", "doctor", "--fix")
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    packages = [package for program, package in TEST_PACKAGES.items() if shutil.which(program, path=path) is None]
+    if not packages:
+        return
+    if not Path("/usr/bin/apt-get").exists():
+        session.warn(f"install by your package manager, or their tests are skipped: {' '.join(packages)}")
+        return
+    root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    install = [*root, "apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})

@@ -1,0 +1,5 @@
+"""``python -m skyvypack``."""
+
+from skyvypack.cli import main
+
+main()

@@ -1,0 +1,226 @@
+"""From a spec to a proven artifact: the order of the effects, and what is undone when one fails.
+
+Everything half-made lives in the run's folder or in a hidden ``.partial`` folder beside the result, and takes its
+place by a rename as the very last step; an earlier good artifact is untouched until then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skyvypack import __version__, artifact, disk, layers, packer, runs, scan, seed, timings
+from skyvypack.accelerator import Accelerator, choose
+from skyvypack.artifact import Artifact
+from skyvypack.bundle import Bundle
+from skyvypack.errors import InputError
+from skyvypack.layers import Layer
+from skyvypack.progress import Progress, Reporter, silent
+from skyvypack.render import render
+from skyvypack.spec.model import Spec
+from skyvypack.write import write
+
+if TYPE_CHECKING:
+    from skyvypack.verify import Report
+
+LOCAL_TARGETS = ("qemu",)
+
+
+@dataclass(frozen=True, slots=True)
+class BakeResult:
+    """What a bake came to.
+
+    Args:
+        artifact: the finished template's folder, files and manifest.
+        report: what was proven; None when verification was not wanted or nothing had changed.
+        unchanged: True when an artifact of the same inputs was already there and nothing was done.
+        timings: seconds of each stage.
+    """
+
+    artifact: Artifact
+    report: Report | None = None
+    unchanged: bool = False
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+def bake(
+    spec: Spec,
+    target: str = "qemu",
+    *,
+    output: Path = Path("output"),
+    cache: Path | None = None,
+    force: bool = False,
+    offline: bool = False,
+    verify: bool = True,
+    formats: Sequence[str] | None = None,
+    report: Reporter = silent,
+) -> BakeResult:
+    """Bake a template, prove it on booted clones, and put it into the output folder.
+
+    Args:
+        spec: what to bake.
+        target: where the template will live; ``qemu`` bakes to disk files.
+        output: the artifact becomes ``<output>/<name>-<version>-<target>/``.
+        cache: the cache folder; `runs.cache_folder()` by default.
+        force: bake although nothing changed, and replace an artifact of this name and version.
+        offline: use the newest cached layer of these inputs without asking the mirror whether it is current.
+        verify: boot clones of the finished disk and run the contract.
+        formats: disk formats to make; the target's ``formats`` setting by default.
+        report: called with each `Event`.
+
+    Returns:
+        The artifact and what was proven.
+
+    Raises:
+        InputError: the target cannot be baked here, or the output holds another artifact of this name and version.
+        ToolMissing: a program is missing or too old.
+        BakeFailed: a stage failed; the message says which and why.
+        LeakFound: the finished disk holds a secret or an identity.
+        ContractFailed: a booted clone broke the contract; nothing was published.
+    """
+    if target not in LOCAL_TARGETS:
+        raise InputError(f"target {target} cannot be baked", f"targets that can: {', '.join(LOCAL_TARGETS)}")
+    cache = cache or runs.cache_folder()
+    bundle = render(spec, target, packer.installed())
+    final = output / f"{spec.name}-{spec.version}-{target}"
+    wanted = tuple(formats or spec.target_settings(target)["formats"])
+    with _sole_owner(final), runs.run_folder(cache) as run:
+        progress = Progress(report)
+        inputs = _inputs(spec, bundle, wanted, layers.key(bundle, spec, offline=offline, cache=cache))
+        standing = _standing(final, inputs, force=force, verified=verify)
+        if standing:
+            return BakeResult(standing, unchanged=True)
+        job = _Job(spec, bundle, inputs, final, cache, run, progress, wanted, offline)
+        return job.bake(verify=verify, replace=force)
+
+
+@contextmanager
+def _sole_owner(final: Path) -> Iterator[None]:
+    """One bake at a time for each artifact; a second waits and then finds that nothing changed."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with runs.lock(final.parent / f".{final.name}.lock"):
+            yield
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise InputError(f"cannot write to {final.parent}: {error.strerror}", "choose another --output") from error
+
+
+def _inputs(spec: Spec, bundle: Bundle, formats: tuple[str, ...], layer_key: str) -> dict[str, str]:
+    """Everything the artifact is a function of, as digests."""
+    contracts = hashlib.sha256()
+    for role in spec.roles:
+        contract = role.folder / "test_contract.py"
+        contracts.update(contract.read_bytes() if contract.is_file() else b"")
+    return {
+        "bundle": bundle.digest,
+        "layer": layer_key,
+        "contract": contracts.hexdigest(),
+        "formats": ",".join(formats),
+        "snapshot": spec.mirror.snapshot,
+        "skyvypack": __version__,
+    }
+
+
+def _standing(final: Path, inputs: Mapping[str, str], *, force: bool, verified: bool) -> Artifact | None:
+    """The artifact that is already there, when it is of these inputs; another one in its place is an error."""
+    if force or not final.exists():
+        return None
+    standing = artifact.load(final)
+    if standing.manifest["inputs"] == inputs and (standing.manifest["checks"] or not verified):
+        return standing
+    changed = sorted(key for key in inputs if standing.manifest["inputs"].get(key) != inputs[key])
+    raise InputError(
+        f"{final} holds an artifact made from other inputs (changed: {', '.join(changed) or 'verification'})",
+        "raise the spec's version, choose another --output, or replace it with --force",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One bake's wishes and places."""
+
+    spec: Spec
+    bundle: Bundle
+    inputs: Mapping[str, str]
+    final: Path
+    cache: Path
+    run: Path
+    progress: Progress
+    formats: tuple[str, ...]
+    offline: bool
+
+    @property
+    def partial(self) -> Path:
+        """Where the artifact grows: on the output's own disk, so that its last step is a rename."""
+        return self.final.parent / f".{self.final.name}.partial"
+
+    def bake(self, *, verify: bool, replace: bool) -> BakeResult:
+        """Do all stages; the partial folder is gone whichever way this ends."""
+        runs.remove(self.partial)
+        self.partial.mkdir()
+        try:
+            with layers.ensure(
+                self.bundle, self.spec, cache=self.cache, progress=self.progress, offline=self.offline
+            ) as layer:
+                accelerator = self._accelerator(layer)
+                raw = self._build(layer, accelerator)
+            files = self._formats(raw)
+            report = self._verify(verify)
+            self._manifest(files, layer, accelerator, report)
+            timings.record(self.cache, f"{self.bundle.target}-{accelerator.name}", self.progress.timings)
+            finished = artifact.publish(self.partial, self.final, replace=replace)
+        finally:
+            runs.remove(self.partial)
+        return BakeResult(finished, report, timings=dict(self.progress.timings))
+
+    def _accelerator(self, layer: Layer) -> Accelerator:
+        wish = self.spec.target_settings(self.bundle.target)["accelerator"]
+        with self.progress.stage("accelerator", "Find out how guests run here"):
+            chosen = choose(layer.kernel, wish, cache=self.cache)
+        self.progress.note("accelerator", f"{chosen.name}: {chosen.reason}")
+        self.progress.expected = timings.expected(self.cache, f"{self.bundle.target}-{chosen.name}")
+        return chosen
+
+    def _build(self, layer: Layer, accelerator: Accelerator) -> Path:
+        """Let Packer boot and configure the layer; returns the raw disk, scanned."""
+        folder = write(self.bundle, self.run / "bundle")
+        secret, public = seed.keypair(folder / "build")
+        access = (folder / "vendor-data.in").read_text().replace("@PUBLIC_KEY@", public.strip())
+        (folder / "build" / "vendor-data").write_text(access)
+        console = self.partial / "logs" / "bake-console.log"
+        console.parent.mkdir()
+        variables = {
+            "layer": str(layer.folder),
+            "seed": str(secret.parent),
+            "output_directory": str(self.run / "packer"),
+            "accelerator": accelerator.name,
+            "ssh_timeout": f"{_SSH_MINUTES * accelerator.scale:.0f}m",
+            "console": str(console.resolve()),
+            "compress": "false",
+            "disk_checksum": f"sha256:{layer.digest}",
+        }
+        packer.build(
+            folder,
+            variables=variables,
+            console=console,
+            scratch=self.run,
+            scale=accelerator.scale,
+            progress=self.progress,
+        )
+        return self._scanned(secret)
+
+    def _scanned(self, secret: Path) -> Path:
+        raw = self.run / "disk.raw"
+        with self.progress.stage("scan", "Search the finished disk for secrets and identities"):
+            (built,) = (self.run / "packer").iterdir()
+            disk.convert(built, raw, "raw", source_format="qcow2")
+            built.unlink()
+            disk.zero_free(raw)
+            scan.check(raw, forbidden=scan.bake_key(secret), spec=self.spec)
+        return raw

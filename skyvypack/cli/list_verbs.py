@@ -1,0 +1,113 @@
+"""The verbs that list what there is: roles, targets, schema."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from skyvypack.cli import show
+from skyvypack.cli.options import example, json_option
+from skyvypack.errors import InputError
+
+if TYPE_CHECKING:
+    from skyvypack.roles import Definition
+
+
+@click.command(epilog=example("skyvypack roles\nskyvypack roles ssh\nskyvypack roles --roles-path roles --json"))
+@click.argument("name", required=False)
+@click.option(
+    "--roles-path",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A folder of your own roles, as in the spec's `roles_path`; may be given several times.",
+)
+@json_option
+def roles(name: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
+    """List the roles with their settings, or show one in detail."""
+    from skyvypack.roles import catalog
+
+    known = catalog(paths)
+    if name is not None:
+        chosen = [known[_known(name, known, "role", "skyvypack roles")]]
+    else:
+        chosen = list(known.values())
+    if as_json:
+        show.document({role.name: _role_facts(role) for role in chosen})
+    elif name is not None:
+        _print_role(chosen[0])
+    else:
+        rows = [(role.name, ", ".join(role.settings) or "-", role.summary) for role in chosen]
+        show.table(rows, ("role", "settings", "summary"))
+
+
+def _known(name: str, names: Iterable[str], what: str, verb: str) -> str:
+    """The name itself, if there is such a thing."""
+    names = list(names)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"see what there is: {verb}"
+    raise InputError(f"there is no {what} {name}", hint)
+
+
+def _role_facts(role: Definition) -> dict[str, Any]:
+    told = ("packages", "settings", "ports", "services", "commands")
+    facts = {"summary": role.summary, "folder": role.folder, "requires": role.requires, "origins": role.origins}
+    return facts | {key: role.content[key] for key in told} | {"files": list(role.templates())}
+
+
+def _print_role(role: Definition) -> None:
+    click.echo(f"{role.name}: {role.summary}")
+    click.echo(f"requires: {', '.join(role.requires) or 'nothing'}")
+    if role.origins:
+        click.echo(f"origins: {', '.join(role.origins)} (the first unless the spec says otherwise)")
+    _section("settings", setting_rows(role.settings), ("setting", "value", "default", "meaning"))
+    _section("packages", [(name, _reason(value)) for name, value in role.content["packages"].items()], ("package", "why"))
+    units = [(unit, kind, why) for kind, group in role.content["services"].items() for unit, why in group.items()]
+    _section("services", units, ("unit", "is", "why"))
+    _section("files", [(path,) for path in role.templates()], ("file",))
+
+
+def _section(title: str, rows: list[tuple[str, ...]], headers: tuple[str, ...]) -> None:
+    if rows:
+        click.echo(f"\n{title}")
+        show.table(rows, headers)
+
+
+def _reason(package: Any) -> str:
+    return str(package["reason"]) if isinstance(package, Mapping) else str(package)
+
+
+def setting_rows(rules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Each setting as name, what it may be, its default and its meaning."""
+    return [(name, _value(rule), _default(rule), str(rule.get("doc", ""))) for name, rule in rules.items()]
+
+
+def _value(rule: Mapping[str, Any]) -> str:
+    if "allowed" in rule:
+        return " | ".join(str(value) for value in rule["allowed"])
+    kinds = rule.get("type", "any")
+    text = kinds if isinstance(kinds, str) else " or ".join(kinds)
+    if "min" in rule or "max" in rule:
+        text += f" {rule.get('min', '')}…{rule.get('max', '')}"
+    return f"{text} {rule.get('unit', '')}".rstrip()
+
+
+def _default(rule: Mapping[str, Any]) -> str:
+    if "default" not in rule:
+        return "-"
+    value = rule["default"]
+    return str(value).lower() if isinstance(value, bool) else str(value) if value not in ("", [], {}, None) else "-"
+
+
+@click.command(epilog=example("skyvypack schema > skyvypack.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    from skyvypack.spec import json_schema
+
+    show.document(json_schema())

@@ -1,0 +1,128 @@
+"""The verbs around a spec that bake nothing: init, validate, render, user-data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from skyvypack.cli import show
+from skyvypack.cli.options import SPEC_FILE, example, json_option, spec_option, target_option
+from skyvypack.errors import InputError
+
+if TYPE_CHECKING:
+    from skyvypack.spec.model import Spec, User
+
+
+@click.command(epilog=example("skyvypack init\nskyvypack init web.yaml"))
+@click.argument("file", type=click.Path(path_type=Path), default=SPEC_FILE)
+@json_option
+def init(file: Path, as_json: bool) -> None:
+    """Write a commented spec to start from; an existing FILE is never overwritten."""
+    from skyvypack.spec import init_text
+
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(init_text())
+    except FileExistsError as error:
+        raise InputError(f"{file} exists already", "name another file: skyvypack init other.yaml") from error
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}", "name a file in a folder you may write to") from error
+    if as_json:
+        show.document({"file": str(file)})
+    else:
+        click.echo(f"{file} written. Edit it, then: skyvypack validate --spec {file}")
+
+
+@click.command(epilog=example("skyvypack validate --spec web.yaml"))
+@spec_option
+@json_option
+def validate(spec_file: Path, as_json: bool) -> None:
+    """Check a spec and show every problem at once, with its line."""
+    from skyvypack.spec import load
+
+    spec = load(spec_file)
+    if as_json:
+        show.document({"ok": True, "spec": _summary(spec)})
+    else:
+        click.echo(f"{spec_file} is good: {spec.name} {spec.version}, {spec.title}")
+        click.echo(f"roles: {', '.join(role.name for role in spec.roles)}")
+
+
+def _summary(spec: Spec) -> dict[str, Any]:
+    roles = {role.name: dict(role.settings) for role in spec.roles}
+    told = ("name", "version", "title", "debian", "origins", "base", "machine", "targets")
+    return {name: getattr(spec, name) for name in told} | {"roles": roles}
+
+
+@click.command(epilog=example("skyvypack render --output bundle && cd bundle && ./prepare.sh && packer build ."))
+@spec_option
+@target_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="bundle",
+    show_default=True,
+    help="Folder to make; an existing one is never overwritten.",
+)
+@click.option("--packer", "version", metavar="VERSION", help="Packer to write for.  [default: the installed one]")
+@json_option
+def render(spec_file: Path, target: str, output: Path, version: str | None, as_json: bool) -> None:
+    """Write the bundle: Packer HCL, user-data and files that `packer build` takes without us."""
+    from skyvypack.render import render as render_bundle
+    from skyvypack.spec import load
+    from skyvypack.write import write
+
+    bundle = render_bundle(load(spec_file), target, version)
+    write(bundle, output)
+    if as_json:
+        facts = {name: getattr(bundle, name) for name in ("target", "builder", "dialect", "digest")}
+        show.document({"folder": str(output), **facts, "files": list(bundle.files)})
+    else:
+        click.echo(f"{output}: {len(bundle.files)} files for Packer {bundle.dialect}, builder {bundle.builder}")
+
+
+@click.command("user-data", epilog=example("skyvypack user-data --hostname web1 --user admin --ssh-key ~/.ssh/id_ed25519.pub"))
+@spec_option
+@click.option("--hostname", required=True, help="Name of the clone.")
+@click.option("--user", "name", metavar="NAME", help="Account to make, beside those of the spec; may use sudo.")
+@click.option(
+    "--ssh-key",
+    "keys",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Public keys (OpenSSH) that may log in as --user; may be given several times.",
+)
+def user_data(spec_file: Path, hostname: str, name: str | None, keys: tuple[Path, ...]) -> None:
+    """Print the user-data that a clone of the template gets at its first boot.
+
+    Accounts and keys are never in the template itself: those of the spec, and --user, are made here.
+    """
+    from skyvypack.cloudinit import first_boot_user_data
+    from skyvypack.spec import load
+
+    if bool(name) != bool(keys):
+        raise click.UsageError("--user and --ssh-key belong together: the template lets nobody in without a key")
+    spec = load(spec_file)
+    if name:
+        spec = replace(spec, users=(*spec.users, _user(name, keys)))
+    click.echo(first_boot_user_data(spec, hostname), nl=False)
+
+
+def _user(name: str, keys: tuple[Path, ...]) -> User:
+    from skyvypack.spec.model import User
+
+    return User(name, ssh_authorized_keys=tuple(line for file in keys for line in _key_lines(file)), sudo=True)
+
+
+def _key_lines(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(f"cannot read {file}: {reason}", "give the .pub file of a key, as ssh-keygen writes it") from error
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,386 @@
+"""A QEMU guest on a copy-on-write overlay of a disk that is never written.
+
+Long waits come in two forms: ``connecting()``, ``settling()``, ``rebooting()`` are generators that yield after each
+short look, so that one thread can watch several guests; `wait` runs one of them to its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+from skyvypack import command
+from skyvypack.accelerator import QEMU, Accelerator
+from skyvypack.command import Done
+from skyvypack.console import Console
+from skyvypack.errors import ContractFailed, InputError, ToolMissing
+from skyvypack.qmp import NETWORK, SOCKET, Monitor
+
+Firmware = Literal["bios", "uefi"]
+Bus = Literal["virtio-blk", "virtio-scsi", "nvme", "sata", "pvscsi"]
+T = TypeVar("T")
+Waiting = Generator[None, None, T]
+
+GIB = 1024**3
+CONTROL = "control"
+_OVMF = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+_OVMF_FOLDERS = (Path("/usr/share/OVMF"), Path("/usr/share/edk2/ovmf"), Path("/usr/share/edk2/x64"))
+_DISK_DEVICES: dict[Bus, tuple[str, ...]] = {
+    "virtio-blk": ("virtio-blk-pci,drive=disk,bootindex=0",),
+    "virtio-scsi": ("virtio-scsi-pci,id=scsi", "scsi-hd,drive=disk,bootindex=0,bus=scsi.0"),
+    "nvme": ("nvme,drive=disk,serial=skyvypack,bootindex=0",),
+    "sata": ("ide-hd,drive=disk,bootindex=0,bus=ide.0",),  # q35 has an AHCI controller of its own
+    "pvscsi": ("pvscsi,id=scsi", "scsi-hd,drive=disk,bootindex=0,bus=scsi.0"),
+}
+_SETTLED = ("running", "degraded", "maintenance")
+_RETRY = 3.0
+_PAUSE = 0.5
+# What ssh prints when it cannot get in at all, and the exit code it then has.
+_NO_CONNECTION = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The machine a guest finds.
+
+    Args:
+        firmware: ``bios`` (SeaBIOS) or ``uefi`` (OVMF).
+        bus: what the disk hangs on.
+        cpus: virtual CPUs.
+        memory: MiB.
+        room: GiB by which the guest's disk is bigger than the file it is an overlay of.
+    """
+
+    firmware: Firmware = "bios"
+    bus: Bus = "virtio-blk"
+    cpus: int = 2
+    memory: int = 2048
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get into a guest.
+
+    Args:
+        user: the account, with sudo that asks for no password.
+        key: private key file.
+        port: TCP port of the guest's SSH server.
+    """
+
+    user: str
+    key: Path
+    port: int = 22
+
+
+class Machine:
+    """A guest that runs for as long as the block is open; it and its overlay never outlive it.
+
+    Start it from the main thread (see `command.start`).
+
+    Args:
+        name: short, for messages and as the name of the SSH host.
+        disk: a qcow2 file; it is opened for reading only.
+        folder: an empty folder of its own for everything the guest needs; removing it is the caller's.
+        accelerator: how the guest runs, and by how much the deadlines grow.
+        access: how to get in.
+        seed: NoCloud ISO; None for no seed.
+        hardware: what the guest finds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        disk: Path,
+        folder: Path,
+        *,
+        accelerator: Accelerator,
+        access: Access,
+        seed: Path | None = None,
+        hardware: Hardware = Hardware(),  # noqa: B008 - frozen
+    ) -> None:
+        self.name = name
+        self.disk = disk
+        self.folder = folder
+        self.accelerator = accelerator
+        self.access = access
+        self.seed = seed
+        self.hardware = hardware
+        self.console = Console(folder / "console.log", accelerator.scale)
+        self.ssh_config = folder / "ssh_config"
+        self.monitor = Monitor(folder)
+        self._size = 0
+        self._life = ExitStack()
+        self._link = ExitStack()
+        self._qemu: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Make the overlay and start the guest.
+
+        Raises:
+            InputError: the disk is missing or is no qcow2 file.
+            ToolMissing: QEMU or the UEFI firmware is not installed.
+            ContractFailed: QEMU refused to start.
+        """
+        self._size = check_disk(self.disk) + self.hardware.room * GIB
+        firmware = self._firmware()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        overlay = self.folder / "overlay.qcow2"
+        command.run(
+            ["qemu-img", "create", "-q", "-b", self.disk.resolve(), "-F", "qcow2", "-f", "qcow2", overlay, str(self._size)]
+        )
+        with contextlib.ExitStack() as stack:
+            errors = stack.enter_context((self.folder / "qemu.log").open("wb"))
+            argv = [QEMU, *self._arguments(firmware)]
+            self._qemu = stack.enter_context(command.start(argv, cwd=self.folder, stdout=errors))
+            stack.callback(self.monitor.quit)
+            stack.callback(self._disconnect)
+            self._wait_for_monitor()
+            self._write_ssh_config(self.monitor.forward(self.access.port))
+            self._life = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._life.close()
+
+    def _firmware(self) -> list[str]:
+        if self.hardware.firmware == "bios":
+            return []
+        code, variables = find_ovmf()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(variables, self.folder / "vars.fd")
+        return [
+            *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={_escaped(code)}"),
+            *("-drive", "if=pflash,format=raw,unit=1,file=vars.fd"),
+        ]
+
+    def _arguments(self, firmware: list[str]) -> list[str]:
+        hardware = self.hardware
+        words = ["-nodefaults", "-no-user-config", "-name", self.name, "-machine", "q35", "-display", "none"]
+        words += [*self.accelerator.qemu_args, "-smp", str(hardware.cpus), "-m", str(hardware.memory), *firmware]
+        # The overlay is thrown away, so nothing needs to reach the platter.
+        words += ["-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=overlay.qcow2"]
+        for device in _DISK_DEVICES[hardware.bus]:
+            words += ["-device", device]
+        if self.seed:
+            words += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={_escaped(self.seed.resolve())}"]
+            words += ["-device", "virtio-blk-pci,drive=seed"]
+        words += ["-netdev", f"user,id={NETWORK},ipv6=on"]
+        words += ["-device", f"virtio-net-pci,netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
+        # Relative, because a socket's path has at most 107 bytes; QEMU runs in the folder.
+        return [*words, "-serial", "file:console.log", "-qmp", f"unix:{SOCKET},server=on,wait=off"]
+
+    def _wait_for_monitor(self, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not (self.folder / SOCKET).exists():
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise ContractFailed(f"clone {self.name}: QEMU did not open its monitor within {seconds:.0f} s")
+            time.sleep(0.05)
+
+    def _write_ssh_config(self, port: int) -> None:
+        options = {
+            "HostName": "127.0.0.1",
+            "Port": port,
+            "User": self.access.user,
+            "IdentityFile": _quoted(self.access.key.resolve()),
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "PreferredAuthentications": "publickey",
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": _quoted(self.folder.resolve() / "known_hosts"),
+            "GlobalKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": round(10 * self.accelerator.scale),
+            "ServerAliveInterval": 15,
+            "ServerAliveCountMax": 8,
+            # Relative to the folder that ssh runs in, for the same reason as the monitor's socket. Were it not
+            # found, ssh would make a connection of its own: slower, and just as good.
+            "ControlPath": CONTROL,
+            "ControlMaster": "no",
+        }
+        lines = [f"Host {self.name}", *(f"  {key} {value}" for key, value in options.items())]
+        self.ssh_config.write_text("\n".join(lines) + "\n")
+
+    def ssh(self, *options: str) -> list[str]:
+        """The command line of an SSH client for this guest, up to the remote command; to be run in `folder`."""
+        return ["ssh", "-F", str(self.ssh_config.resolve()), *options, self.name]
+
+    def run(self, script: str, *, timeout: float = 30.0, check: bool = True) -> Done:
+        """Run a shell command in the guest, as the account we log in with.
+
+        Args:
+            script: for the account's shell.
+            timeout: seconds, before they are scaled to the accelerator.
+            check: raise when it fails.
+
+        Raises:
+            CommandFailed: it failed (with `check`), or did not end in time.
+        """
+        seconds = timeout * self.accelerator.scale
+        return command.run([*self.ssh(), "--", script], cwd=self.folder, timeout=seconds, check=check)
+
+    def connecting(self, seconds: float) -> Waiting[None]:
+        """Wait until SSH lets us in, and keep that connection for all that follows.
+
+        Args:
+            seconds: until we give up, before they are scaled to the accelerator.
+
+        Raises:
+            ContractFailed: the guest panicked, ended or did not answer in time; says what its console showed last.
+        """
+        return self._connecting(self._deadline(seconds))
+
+    def _connecting(self, deadline: float) -> Waiting[None]:
+        log = self.folder / "ssh.log"
+        while True:
+            self._disconnect()
+            with log.open("wb") as errors:
+                master = self._link.enter_context(
+                    command.start([*self.ssh("-M", "-N")], cwd=self.folder, stdout=errors)
+                )
+            while master.poll() is None:
+                if (self.folder / CONTROL).exists():
+                    return
+                self._check(deadline, f"does not answer to SSH ({_last_line(log)})")
+                yield
+            retry = time.monotonic() + _RETRY
+            while time.monotonic() < retry:
+                self._check(deadline, f"does not answer to SSH ({_last_line(log)})")
+                yield
+
+    def settling(self, seconds: float) -> Waiting[str]:
+        """Wait until nothing is left to start; returns systemd's word for the outcome, such as ``running``."""
+        return self._settling(self._deadline(seconds))
+
+    def _settling(self, deadline: float) -> Waiting[str]:
+        while (state := self.run("systemctl is-system-running", check=False).stdout.strip()) not in _SETTLED:
+            self._check(deadline, f"is still {state or 'unreachable'}")
+            yield from _pausing(_RETRY)
+        return state
+
+    def rebooting(self, seconds: float) -> Waiting[str]:
+        """Reboot from inside, and wait for the new boot to settle; returns as `settling`."""
+        before = self._boot_id()
+        self.run("sudo systemctl reboot", check=False)
+        deadline = self._deadline(seconds)
+        while self._boot_id() in (before, ""):
+            yield from _pausing(_RETRY)
+            yield from self._connecting(deadline)
+        return (yield from self._settling(deadline))
+
+    def powering_off(self, seconds: float) -> Waiting[None]:
+        """Press the power button, and wait for the guest to switch itself off."""
+        assert self._qemu is not None
+        deadline = self._deadline(seconds)
+        self._disconnect()
+        self.monitor.execute("system_powerdown")
+        while self._qemu.poll() is None:
+            self._check(deadline, "does not switch itself off when its power button is pressed")
+            yield
+
+    def enlarge(self, gib: int) -> None:
+        """Make the guest's disk bigger while it runs, as a hypervisor's administrator does."""
+        self._size += gib * GIB
+        self.monitor.execute("block_resize", device="disk", size=self._size)
+
+    def _boot_id(self) -> str:
+        done = self.run("cat /proc/sys/kernel/random/boot_id", check=False)
+        return done.stdout.strip() if done.returncode != _NO_CONNECTION else ""
+
+    def _disconnect(self) -> None:
+        self._link.close()
+        (self.folder / CONTROL).unlink(missing_ok=True)
+
+    def _deadline(self, seconds: float) -> float:
+        return time.monotonic() + seconds * self.accelerator.scale
+
+    def _check(self, deadline: float, complaint: str) -> None:
+        self._check_alive()
+        if time.monotonic() > deadline:
+            raise self._failed(complaint)
+
+    def _check_alive(self) -> None:
+        if self._qemu is not None and self._qemu.poll() is not None:
+            last = _last_line(self.folder / "qemu.log") or f"exit code {self._qemu.returncode}"
+            raise ContractFailed(f"clone {self.name}: QEMU has ended: {last}")
+        self.console.poll()
+        if self.console.fatal():
+            raise self._failed("cannot go on")
+
+    def _failed(self, complaint: str) -> ContractFailed:
+        self.console.poll()
+        diagnosis = self.console.diagnose()
+        return ContractFailed(f"clone {self.name} {complaint}: {diagnosis}", diagnosis.hint)
+
+
+def wait(waiting: Waiting[T]) -> T:
+    """Run one wait of a `Machine` to its end and return what it returns."""
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        time.sleep(_PAUSE)
+
+
+def check_disk(disk: Path) -> int:
+    """The virtual size of a qcow2 file in bytes.
+
+    Raises:
+        InputError: it is missing, or no qcow2 file.
+    """
+    if not disk.is_file():
+        raise InputError(f"there is no disk {disk}")
+    done = command.run(["qemu-img", "info", "-U", "--output=json", disk], check=False)
+    facts = json.loads(done.stdout) if not done.returncode else {}
+    if facts.get("format") != "qcow2":
+        raise InputError(f"{disk} is no qcow2 disk", "give the .qcow2 file of a bake")
+    return int(facts["virtual-size"])
+
+
+def find_ovmf() -> tuple[Path, Path]:
+    """The UEFI firmware's code and its pristine variables.
+
+    Raises:
+        ToolMissing: OVMF is not installed.
+    """
+    for folder in _OVMF_FOLDERS:
+        code, variables = (folder / name for name in _OVMF)
+        if code.is_file() and variables.is_file():
+            return code, variables
+    raise ToolMissing("OVMF, QEMU's UEFI firmware, is not installed", "run: python -m skyvypack doctor --fix")
+
+
+def _pausing(seconds: float) -> Waiting[None]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else ""
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value in QEMU's comma-separated options."""
+    return str(path).replace(",", ",,")
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value in ssh_config."""
+    return '"' + str(path).replace("%", "%%") + '"'

@@ -1,0 +1,129 @@
+"""Reads a spec: YAML text to `Spec`, or every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skyvypack import targets
+from skyvypack.document import Document, dotted, parse
+from skyvypack.errors import InputError, Problem, SpecError
+from skyvypack.role_folders import Catalog, catalog
+from skyvypack.roles import Choice, Context, Selected, render_roles, select
+from skyvypack.rules import check, nearest, shown
+from skyvypack.spec.checks import cross_check
+from skyvypack.spec.fields import RULES
+from skyvypack.spec.model import Base, Machine, Mirror, Spec, User
+
+DEFAULT_FILE = "skyvypack.yaml"
+# What makes a plain server; a role that does not ship is passed over.
+DEFAULT_ROLES = ("base", "network", "ssh", "firewall", "accounts", "kernel", "updates", "logging", "nginx")
+
+_INIT_HINT = "python -m skyvypack init writes one to start from"
+_HINT = "python -m skyvypack init writes a commented spec; python -m skyvypack roles lists roles and their settings"
+
+
+def load(path: Path | str = DEFAULT_FILE) -> Spec:
+    """Read a spec from its file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The spec, checked, with every default filled in.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read as text.
+        SpecError: it has problems; all of them, in the order of the file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"there is no spec {path}", _INIT_HINT) from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a spec", f"name the file in it, such as {path / DEFAULT_FILE}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8", _INIT_HINT) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the spec {path}: {getattr(error, 'strerror', None) or error}") from None
+    return loads(text, path.parent, str(path))
+
+
+def loads(text: str, folder: Path = Path(), file: str = "") -> Spec:
+    """Read a spec from text.
+
+    Args:
+        text: YAML.
+        folder: what `roles_path` is relative to.
+        file: where the text came from, for messages.
+
+    Returns:
+        The spec, checked, with every default filled in.
+
+    Raises:
+        SpecError: it has problems; all of them, in the order of the file.
+    """
+    return _Reader(parse(text, file), folder).spec()
+
+
+def init_text(name: str = "skyvyos-server") -> str:
+    """A commented spec to start from.
+
+    Args:
+        name: of the template.
+    """
+    return (Path(__file__).parent / "init.yaml").read_text(encoding="utf-8").replace("@NAME@", name)
+
+
+class _Reader:
+    """The steps of reading; each adds what it finds to `problems`, and only a step that needs another's result waits."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document = document
+        self.folder = folder
+        self.problems: list[Problem] = list(document.problems)
+
+    def spec(self) -> Spec:
+        content = self._content()
+        roles = self._catalog(content)
+        choices = self._choices(content, roles)
+        selected, problems = select(choices, roles)
+        self.problems += problems
+        self._origins(content, roles, selected)
+        settings = self._targets(content)
+        self.problems += cross_check({name: content[name] for name in content if self._sound(name)}, self.document)
+        if self.problems:
+            self._fail(self.problems)
+        spec = _spec(content, settings, self.document.file)
+        spec = replace(spec, origins=_all_origins(selected, spec.origins))
+        try:
+            return replace(spec, roles=render_roles(selected, Context(spec.facts, spec.origins)))
+        except SpecError as error:
+            self._fail(error.problems)
+
+    def _fail(self, problems: Sequence[Problem]) -> NoReturn:
+        """The spec's own problems first, then those of roles, each in the order of its file."""
+        own = self.document.file
+        ordered = sorted(set(problems), key=lambda problem: (problem.file != own, problem))
+        raise SpecError(ordered, _HINT) from None
+
+    def _sound(self, *path: str | int) -> bool:
+        """Whether nothing is wrong with the shape of a value so far."""
+        whole = dotted(path)
+        return not any(problem.path == whole or problem.path.startswith((f"{whole}.", f"{whole}[")) for problem in self.problems)
+
+    def _content(self) -> dict[str, Any]:
+        value = self.document.value
+        if value is None:
+            raise SpecError([self.document.problem((), "the spec is empty")], _HINT)
+        if not isinstance(value, dict):
+            raise SpecError([self.document.problem((), f"a spec is a mapping of fields, not {shown(value)}")], _HINT)
+        if isinstance(value.get("roles"), list):
+            named = [{item: None} if isinstance(item, str) else item for item in value["roles"]]
+            value = {**value, "roles": named}
+        content, problems = check(RULES, value, self.document)
+        self.problems += problems
+        return dict(content)

@@ -1,0 +1,236 @@
+"""The life of one clone: first boot, contract, reboot, contract, power-off; and how clones must differ."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from skyvypack import seed
+from skyvypack.accelerator import Accelerator
+from skyvypack.cloudinit import first_boot_user_data
+from skyvypack.errors import CommandFailed, ContractFailed
+from skyvypack.machine import Access, Bus, Firmware, Hardware, Machine, Waiting
+from skyvypack.progress import Progress
+from skyvypack.spec.model import Spec, User
+from skyvypack.verify.contract import Contract, Phase
+from skyvypack.verify.outside import Clone
+from skyvypack.verify.report import Check, Outcome
+
+PHASES: tuple[Phase, ...] = ("first boot", "after reboot")
+USER = "skyvy-verify"
+# Seconds, before they are scaled to the accelerator.
+BOOT_SECONDS = 60.0
+POWER_OFF_SECONDS = 20.0
+# Between them they show that the template finds its root on more than one kind of disk.
+_BUSES: dict[Firmware, Bus] = {"bios": "virtio-blk", "uefi": "nvme"}
+# QEMU's NVMe disks do not notice that they were enlarged.
+_CAN_GROW: tuple[Bus, ...] = ("virtio-blk", "virtio-scsi", "sata", "pvscsi")
+
+# What must differ between clones; all but the random seed must also survive a reboot.
+_IDENTITY = r"""
+emit() { printf '%s\t%s\n' "$1" "$2"; }
+emit machine-id "$(cat /etc/machine-id)"
+emit hostname "$(hostname)"
+for file in /etc/ssh/ssh_host_*_key.pub; do [ -e "$file" ] && emit "$file" "$(cut -d' ' -f2 "$file")"; done
+for file in /etc/ssl/private/*; do [ -f "$file" ] && emit "$file" "$(sha256sum < "$file")"; done
+file=/var/lib/systemd/random-seed; [ -e $file ] && emit $file "$(sha256sum < $file)"
+true
+"""
+_CHANGES = "/var/lib/systemd/random-seed"
+
+
+@dataclass(slots=True)
+class Life:
+    """One clone, from its first boot to its power-off.
+
+    Args:
+        spec: of the template.
+        disk: the finished disk.
+        firmware: the clone's; it gives the clone its name.
+        folder: a folder of its own.
+        accelerator: how it runs.
+        progress: told of each stage.
+    """
+
+    spec: Spec
+    disk: Path
+    firmware: Firmware
+    folder: Path
+    accelerator: Accelerator
+    progress: Progress
+    checks: list[Check] = field(default_factory=list)
+    boots: dict[str, float] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
+
+    def living(self) -> Waiting[None]:
+        """Live; what goes wrong with the clone becomes a failed check, and ends it."""
+        try:
+            with self._machine() as machine:
+                yield from self._first_boot(machine)
+                yield from self._contract(machine, "first boot")
+                if machine.hardware.bus in _CAN_GROW:
+                    machine.enlarge(1)
+                yield from self._reboot(machine)
+                yield from self._contract(machine, "after reboot")
+                with self._judged("powers off when its power button is pressed", "after reboot"):
+                    yield from machine.powering_off(POWER_OFF_SECONDS)
+        except _Broken:
+            pass
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what a reader of the report may want to see: the console and pytest's own output."""
+        logs = {"console.log": self.folder / "machine" / "console.log"}
+        logs |= {f"{_slug(phase)}.log": self.folder / _slug(phase) / "pytest.log" for phase in PHASES}
+        for name, log in logs.items():
+            if log.is_file():
+                shutil.copyfile(log, folder / f"{self.firmware}-{name}")
+
+    def _machine(self) -> Machine:
+        key, public = seed.keypair(self.folder)
+        users = (*self.spec.users, User(USER, (public,), sudo=True))
+        hostname = f"{self.spec.name}-{self.firmware}"
+        user_data = first_boot_user_data(self.spec, hostname=hostname, users=users)
+        meta_data = {"instance-id": f"{hostname}-{self.folder.parent.name}", "local-hostname": hostname}
+        machine = self.spec.machine
+        return Machine(
+            self.firmware,
+            self.disk,
+            self.folder / "machine",
+            accelerator=self.accelerator,
+            access=Access(USER, key, _ssh_port(self.spec)),
+            seed=seed.make(self.folder, user_data, yaml.safe_dump(meta_data)),
+            hardware=Hardware(self.firmware, _BUSES[self.firmware], machine.cpus, machine.memory, room=1),
+        )
+
+    def _first_boot(self, machine: Machine) -> Waiting[None]:
+        phase: Phase = "first boot"
+        with self._stage("boot"), self._timed(phase):
+            with self._judged(f"boots by {self.firmware} from {machine.hardware.bus}", phase, "BAS-6"):
+                yield from machine.connecting(BOOT_SECONDS)
+                yield from machine.settling(BOOT_SECONDS)
+        with self._judged("cloud-init applied the first-boot user-data", phase, "NET-1", fatal=False):
+            _require_cloud_init(machine)
+        with self._judged("has an identity of its own", phase, "BAS-7"):
+            self.identity = _identity(machine)
+
+    def _reboot(self, machine: Machine) -> Waiting[None]:
+        phase: Phase = "after reboot"
+        with self._stage("reboot"), self._timed(phase):
+            with self._judged(f"boots again by {self.firmware} from {machine.hardware.bus}", phase, "BAS-6"):
+                yield from machine.rebooting(BOOT_SECONDS)
+        with self._judged("keeps its identity", phase, "BAS-7", fatal=False):
+            _require_same(self.identity, _identity(machine))
+
+    def _contract(self, machine: Machine, phase: Phase) -> Waiting[None]:
+        contract = Contract(
+            self.spec,
+            Clone(machine.name, self.firmware, USER, machine.folder),
+            phase,
+            self.folder / _slug(phase),
+            host=f"ssh://{machine.name}",
+            # Without controlpersist testinfra leaves the connection to ssh_config, which names the open one.
+            host_options={"ssh_config": str(machine.ssh_config), "controlpersist": 0, "sudo": True},
+            cwd=machine.folder,
+            scale=self.accelerator.scale,
+        )
+        with self._stage(f"contract, {phase}"):
+            self.checks += yield from contract.running()
+
+    @contextmanager
+    def _stage(self, title: str) -> Iterator[None]:
+        with self.progress.stage(f"verify {self.firmware}: {title}", f"clone {self.firmware}: {title}"):
+            yield
+
+    @contextmanager
+    def _timed(self, phase: Phase) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.boots[f"{self.firmware}, {phase}"] = round(time.monotonic() - began, 1)
+
+    @contextmanager
+    def _judged(self, test: str, phase: Phase, *requirements: str, fatal: bool = True) -> Iterator[None]:
+        """Note whether the block held; with `fatal`, a clone for which it did not is given up."""
+        began = time.monotonic()
+        outcome: Outcome = "passed"
+        message = ""
+        try:
+            yield
+        except (ContractFailed, CommandFailed) as error:
+            outcome, message = "failed", str(error)
+            if fatal:
+                raise _Broken from error
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            self.checks.append(Check(requirements, "clone", test, self.firmware, phase, outcome, message, seconds))
+
+
+class _Broken(Exception):
+    """A clone is given up; the check that says why has been noted."""
+
+
+def side_by_side(lives: Sequence[Life], pause: float = 0.3) -> None:
+    """Run several clones' lives in this thread; leaving early, by whatever error, stops every clone."""
+    running = [life.living() for life in lives]
+    try:
+        while running:
+            for one in list(running):
+                try:
+                    next(one)
+                except StopIteration:
+                    running.remove(one)
+            time.sleep(pause)
+    finally:
+        for one in running:
+            one.close()
+
+
+def compare(lives: Sequence[Life]) -> list[Check]:
+    """Check that no two clones share an identity; nothing when there are not two to compare."""
+    known = [life for life in lives if life.identity]
+    checks = []
+    for number, first in enumerate(known):
+        for second in known[number + 1 :]:
+            shared = [name for name, value in first.identity.items() if second.identity.get(name) == value]
+            outcome: Outcome = "failed" if shared else "passed"
+            message = f"{first.firmware} and {second.firmware} have the same {', '.join(shared)}" if shared else ""
+            test = f"differs from {second.firmware} in every identity"
+            checks.append(Check(("BAS-7",), "clone", test, first.firmware, "comparison", outcome, message))
+    return checks
+
+
+def _slug(phase: Phase) -> str:
+    return phase.replace(" ", "-")
+
+
+def _ssh_port(spec: Spec) -> int:
+    return next((int(role.settings.get("port", 22)) for role in spec.roles if role.name == "ssh"), 22)
+
+
+def _require_cloud_init(machine: Machine) -> None:
+    status = json.loads(machine.run("cloud-init status --format=json", check=False).stdout or "{}")
+    if status.get("status") != "done" or status.get("errors"):
+        raise ContractFailed(f"cloud-init: {status.get('status')}: {status.get('errors') or status}")
+
+
+def _identity(machine: Machine) -> dict[str, str]:
+    lines = machine.run(f"sudo sh -c {shlex.quote(_IDENTITY)}").stdout.splitlines()
+    found = dict(line.split("\t", 1) for line in lines)
+    if empty := [name for name, value in found.items() if not value.strip()]:
+        raise ContractFailed(f"the clone has no {', '.join(empty)}")
+    if not any("ssh_host" in name for name in found):
+        raise ContractFailed("the clone has no SSH host key")
+    return found
+
+
+def _require_same(before: dict[str, str], after: dict[str, str]) -> None:
+    changed = [name for name, value in before.items() if name != _CHANGES and after.get(name) != value]
+    if changed:
+        raise ContractFailed(f"after a reboot the clone has another {', '.join(changed)}")

@@ -1,0 +1,65 @@
+"""A clone as seen from outside its network interface."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyvypack.qmp import Monitor
+
+_LOOK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """The booted clone that a contract is run against; the fixture `clone`.
+
+    Args:
+        name: the clone's name.
+        firmware: ``bios`` or ``uefi``.
+        user: the account made for the verification; it has sudo, and a key of its own.
+        folder: where QEMU's monitor is.
+    """
+
+    name: str
+    firmware: str
+    user: str
+    folder: Path
+
+    def forward(self, port: int) -> int:
+        """A TCP port on 127.0.0.1 of the build machine that leads to a port of the clone."""
+        return Monitor(self.folder).forward(port)
+
+    def answers(self, port: int, seconds: float = 10.0) -> bool:
+        """Whether a TCP connection from outside to a port of the clone is completed.
+
+        QEMU takes our connection before it asks the guest, so its table of connections is what tells a port that
+        answers from one whose packets are dropped.
+
+        Args:
+            port: of the clone, whether or not anything is meant to listen there.
+            seconds: until a port that says nothing counts as closed.
+        """
+        monitor = Monitor(self.folder)
+        with socket.create_connection(("127.0.0.1", monitor.forward(port)), timeout=seconds) as channel:
+            channel.setblocking(False)
+            ours = channel.getsockname()[1]
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    return bool(_receive(channel))
+                states = {one.state for one in monitor.connections() if ours in (one.source, one.destination)}
+                if "ESTABLISHED" in states:
+                    return True
+                time.sleep(_LOOK)
+        return False
+
+
+def _receive(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(1)
+    except ConnectionError:
+        return b""

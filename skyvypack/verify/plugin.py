@@ -1,0 +1,192 @@
+"""The pytest plugin that a contract runs with: its fixtures, and a record of what came of each test.
+
+It runs in a process of its own, started by `contract`, which gives it the facts in one JSON file and reads the
+record: JSON lines, each written out at once, so that a run which is stopped still tells how far it got.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+import testinfra
+
+from skyvypack.roles import Port, Services
+from skyvypack.verify.outside import Clone
+
+_FACTS = pytest.StashKey[dict[str, Any]]()
+_LONGEST = 4000
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that names the file of facts."""
+    parser.addoption("--contract-facts", required=True, type=Path, help="JSON file of what the fixtures give")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the facts and begin the record."""
+    facts = json.loads(config.getoption("--contract-facts").read_text())
+    config.stash[_FACTS] = facts
+    config.addinivalue_line("markers", "requirement(*ids): the requirements that this test proves")
+    config.pluginmanager.register(Recorder(Path(facts["record"]), facts["roles"], facts["test_seconds"]))
+
+
+class Recorder:
+    """Writes down what was collected and what came of it.
+
+    Args:
+        path: the record.
+        roles: the facts of each role, by name.
+        seconds: after which one test counts as failed.
+    """
+
+    def __init__(self, path: Path, roles: dict[str, Any], seconds: float) -> None:
+        self._path = path
+        self._roles = {Path(role["folder"]): name for name, role in roles.items()}
+        self._seconds = seconds
+        self._ended: dict[str, dict[str, Any]] = {}
+
+    def _write(self, kind: str, facts: dict[str, Any]) -> None:
+        with self._path.open("a") as record:
+            record.write(json.dumps({"kind": kind} | facts) + "\n")
+
+    def _identity(self, item: pytest.Item) -> dict[str, Any]:
+        ids = {str(name) for marker in item.iter_markers("requirement") for name in marker.args}
+        return {"role": self._roles[item.path.parent], "test": item.name, "requirements": sorted(ids)}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is going to run."""
+        for item in session.items:
+            self._write("collected", self._identity(item))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Note a contract that cannot be imported, or that skips itself as a whole."""
+        report = yield
+        if not report.passed:
+            facts = {"role": self._roles[collector.path.parent], "test": collector.path.name, "requirements": []}
+            self._write("ended", facts | {"outcome": report.outcome, "message": _message(report), "seconds": 0.0})
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put a test's setup, call and teardown together and note what came of it."""
+        report = yield
+        facts = self._ended.setdefault(
+            item.nodeid, self._identity(item) | {"outcome": "passed", "message": "", "seconds": 0.0}
+        )
+        facts["seconds"] += call.duration
+        if not report.passed and facts["outcome"] != "failed":
+            facts["outcome"] = report.outcome
+            facts["message"] = ("" if report.when == "call" else f"{report.when}: ") + _message(report)
+        if report.when == "teardown":
+            self._write("ended", self._ended.pop(item.nodeid))
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Let no test hold up the others."""
+        with _alarm(self._seconds):
+            return (yield)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    def ring(number: int, frame: FrameType | None) -> None:
+        pytest.fail(f"no end after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _message(report: pytest.CollectReport | pytest.TestReport) -> str:
+    longrepr: Any = report.longrepr
+    if isinstance(longrepr, tuple):  # a skip: file, line, reason
+        return str(longrepr[2]).removeprefix("Skipped: ")
+    if reason := getattr(report, "wasxfail", ""):
+        return f"expected to fail: {reason}"
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        return f"{crash.message} ({Path(crash.path).name}:{crash.lineno})"[:_LONGEST]
+    return report.longreprtext[-_LONGEST:]
+
+
+@pytest.fixture(scope="session")
+def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Everything in the file of facts."""
+    return request.config.stash[_FACTS]
+
+
+@pytest.fixture(scope="session")
+def host(facts: dict[str, Any]) -> Any:
+    """The clone, as testinfra sees it: root by sudo."""
+    return testinfra.get_host(facts["host"], **facts["host_options"])
+
+
+@pytest.fixture(scope="module")
+def settings(request: pytest.FixtureRequest, facts: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the role whose contract this is."""
+    found = [role["settings"] for role in facts["roles"].values() if Path(role["folder"]) == request.path.parent]
+    return dict(found[0])
+
+
+@pytest.fixture(scope="session")
+def spec(facts: dict[str, Any]) -> SimpleNamespace:
+    """The spec's name, version, title, debian, release_number, machine, origins and packages."""
+    values = facts["spec"]
+    return SimpleNamespace(**values | {"machine": SimpleNamespace(**values["machine"])})
+
+
+@pytest.fixture(scope="session")
+def roles(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of every role, by its name."""
+    return {name: role["settings"] for name, role in facts["roles"].items()}
+
+
+@pytest.fixture(scope="session")
+def ports(facts: dict[str, Any]) -> list[Port]:
+    """Every role's ports."""
+    return [Port(**port) for role in facts["roles"].values() for port in role["ports"]]
+
+
+@pytest.fixture(scope="session")
+def services(facts: dict[str, Any]) -> Services:
+    """Every role's units: what is enabled, disabled and masked, each with its reason."""
+    merged: dict[str, dict[str, str]] = {"enable": {}, "disable": {}, "mask": {}}
+    for role in facts["roles"].values():
+        for kind, units in merged.items():
+            units.update(role["services"][kind])
+    return Services(**merged)
+
+
+@pytest.fixture(scope="session")
+def packages(facts: dict[str, Any]) -> dict[str, str]:
+    """Every role's Debian packages, each with its reason."""
+    return {name: reason for role in facts["roles"].values() for name, reason in role["packages"].items()}
+
+
+@pytest.fixture(scope="session")
+def phase(facts: dict[str, Any]) -> str:
+    """``first boot`` or ``after reboot``."""
+    return str(facts["phase"])
+
+
+@pytest.fixture(scope="session")
+def clone(facts: dict[str, Any]) -> Clone:
+    """The clone as seen from outside."""
+    return Clone(**facts["clone"] | {"folder": Path(facts["clone"]["folder"])})
