@@ -144,6 +144,8 @@ def _script(roles: Sequence[Role]) -> str:
         "step='apt units'",
         "say() { echo \"skyvypack: $1\"; echo \"skyvypack: $1\" >/dev/console || :; }",
         "trap 'code=$?; [ $code -eq 0 ] || say \"failed: $step (exit code $code)\"; exit $code' EXIT",
+        # Enabling what is enabled costs seconds each in an emulated machine: Debian asks its SysV scripts, in Perl.
+        'enable() { for unit; do systemctl is-enabled "$unit" >/dev/null || systemctl enable "$unit"; done; }',
         # Enabling a masked unit is refused. Nothing starts by this: its start was cancelled, and nobody asks again.
         shlex.join(["systemctl", "unmask", "--runtime", *_APT_UNITS]),
     ]
@@ -171,7 +173,7 @@ def _unit_lines(role: Role) -> Iterator[str]:
     if services.mask:
         yield shlex.join(["systemctl", "mask", *services.mask])
     if services.enable:
-        yield shlex.join(["systemctl", "enable", *services.enable])
+        yield shlex.join(["enable", *services.enable])
     for unit in services.disable:
         # A unit that this base does not have is as good as disabled.
         quoted = shlex.quote(unit)

@@ -192,10 +192,11 @@ def _follow(process: subprocess.Popen[bytes], on_line: Line, timeout: float | No
         timer.start()
     try:
         assert process.stdout is not None
-        for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            kept.append(line)
-            on_line(line)
+        with process.stdout:
+            for raw in process.stdout:
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                kept.append(line)
+                on_line(line)
         process.wait()
         if timer and timer.finished.is_set():
             raise subprocess.TimeoutExpired(process.args, timeout or 0)

@@ -133,7 +133,7 @@ _SIGNS = (
         False,
     ),
     _sign(r"No space left on device", "the guest's disk is full", _DISK_HINT, False),
-    _sign(r"I/O error, dev (\w+)", "the guest cannot read or write its disk {0}", _HOST_HINT, False),
+    _sign(r"I/O error, dev ((?!fd|sr)\w+)", "the guest cannot read or write its disk {0}", _HOST_HINT, False),
     _sign(
         r"Remounting filesystem read-only|: Read-only file system",
         "the guest's file system became read-only",
@@ -141,7 +141,10 @@ _SIGNS = (
         False,
     ),
     _sign(
-        r"(?:Failed to run|Running) module (\S+)(?: \(.*\))?(?: failed|$)",
+        r"skyvypack: failed: (.*)", "a step of the user-data failed: {0}", "its output is in the lines before", False
+    ),
+    _sign(
+        r"(?:Failed to run module|Running module(?=.* failed)) ([\w-]+)",
         "cloud-init's module {0} failed",
         "its error is in the lines before, and in /var/log/cloud-init-output.log of the guest",
         False,

@@ -24,6 +24,7 @@ from skyvypack import command
 from skyvypack.errors import BakeFailed, CommandFailed, InputError
 
 Format = Literal["qcow2", "raw", "vmdk", "vhdx", "vdi"]
+FORMATS: tuple[Format, ...] = ("qcow2", "raw", "vmdk", "vhdx", "vdi")
 
 # zstd: five times faster to write than zlib and a little smaller (205 MB: 1.7 s against 7.6 s on two cores). It sets an
 # incompatible feature bit (QEMU's docs/interop/qcow2.txt), so the reader must be QEMU 5.1 (August 2020) or newer.
@@ -246,7 +247,7 @@ class Ext4:
         self.offset = offset
         self.block_size: int = 1024 << struct.unpack_from("<I", superblock, 24)[0]
         blocks: int = struct.unpack_from("<I", superblock, 4)[0] | struct.unpack_from("<I", superblock, 0x150)[0] << 32
-        self.size = blocks * self.block_size
+        self.size: int = blocks * self.block_size
         self._device = f"{image}?offset={offset}"
 
     def covers(self, offset: int) -> bool:
@@ -282,6 +283,16 @@ class Ext4:
         with tempfile.TemporaryDirectory(prefix="skyvypack-") as folder:
             self._debugfs(f'dump <{inode}> "{folder}/{inode}"' for inode in {entry.inode for entry in wanted})
             return {entry.path: Path(folder, str(entry.inode)).read_bytes() for entry in wanted}
+
+    def read_path(self, path: str) -> bytes:
+        """The content of one regular file.
+
+        Raises:
+            CommandFailed: there is none.
+        """
+        with tempfile.TemporaryDirectory(prefix="skyvypack-") as folder:
+            self._debugfs([f'dump "{path}" "{folder}/file"'])
+            return Path(folder, "file").read_bytes()
 
     def owners(self, offsets: Iterable[int]) -> dict[int, int]:
         """Which inode's data is at each byte offset of the disk; an offset in no file is left out."""

@@ -147,9 +147,10 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
             value = self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError, LookupError) as error:
-            reason = getattr(error, "problem", None) or "this value cannot be read"
-            return self._refuse(path, str(reason), "put it in quotes if it is text")
+        except yaml.YAMLError:
+            return self._refuse(path, f"the tag {node.tag} is not supported", "put it in quotes if it is text")
+        except (ValueError, LookupError):
+            return self._refuse(path, "this value cannot be read", "put it in quotes if it is text")
         if isinstance(value, float) and not math.isfinite(value):
             return self._refuse(path, f"{node.value} is not a finite number", "put it in quotes if it is text")
         if not isinstance(value, str):

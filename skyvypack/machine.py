@@ -106,7 +106,7 @@ class Machine:
         accelerator: Accelerator,
         access: Access,
         seed: Path | None = None,
-        hardware: Hardware = Hardware(),  # noqa: B008 - frozen
+        hardware: Hardware = Hardware(),
     ) -> None:
         self.name = name
         self.disk = disk
@@ -135,9 +135,8 @@ class Machine:
         firmware = self._firmware()
         self.folder.mkdir(parents=True, exist_ok=True)
         overlay = self.folder / "overlay.qcow2"
-        command.run(
-            ["qemu-img", "create", "-q", "-b", self.disk.resolve(), "-F", "qcow2", "-f", "qcow2", overlay, str(self._size)]
-        )
+        create: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.disk.resolve()]
+        command.run([*create, overlay, str(self._size)])
         with contextlib.ExitStack() as stack:
             errors = stack.enter_context((self.folder / "qemu.log").open("wb"))
             argv = [QEMU, *self._arguments(firmware)]
@@ -176,7 +175,7 @@ class Machine:
         if self.seed:
             words += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={_escaped(self.seed.resolve())}"]
             words += ["-device", "virtio-blk-pci,drive=seed"]
-        words += ["-netdev", f"user,id={NETWORK},ipv6=on"]
+        words += ["-netdev", f"user,id={NETWORK},ipv4=on,ipv6=on"]
         words += ["-device", f"virtio-net-pci,netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
         # Relative, because a socket's path has at most 107 bytes; QEMU runs in the folder.
         return [*words, "-serial", "file:console.log", "-qmp", f"unix:{SOCKET},server=on,wait=off"]
@@ -203,7 +202,8 @@ class Machine:
             "UserKnownHostsFile": _quoted(self.folder.resolve() / "known_hosts"),
             "GlobalKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": round(10 * self.accelerator.scale),
+            # Short: a try that began before the guest had a network is retried by QEMU ever more seldom.
+            "ConnectTimeout": round(5 + self.accelerator.scale),
             "ServerAliveInterval": 15,
             "ServerAliveCountMax": 8,
             # Relative to the folder that ssh runs in, for the same reason as the monitor's socket. Were it not

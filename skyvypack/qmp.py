@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyvypack.errors import SkyvypackError
+from skyvypack.errors import ContractFailed
 
 SOCKET = "qmp"
 NETWORK = "net0"
@@ -63,7 +63,7 @@ class Monitor:
         """Execute one QMP command and return what it returns.
 
         Raises:
-            SkyvypackError: QEMU is gone, or refused the command.
+            ContractFailed: QEMU is gone, or refused the command.
         """
         try:
             with self._connect() as stream:
@@ -71,7 +71,7 @@ class Monitor:
                 _ask(stream, "qmp_capabilities", {})
                 return _ask(stream, name, arguments)
         except (OSError, ValueError) as error:
-            raise SkyvypackError(f"QEMU's monitor does not answer to {name}: {error}") from error
+            raise ContractFailed(f"QEMU's monitor does not answer to {name}: {error}") from error
 
     def human(self, line: str) -> str:
         """Execute a line of the human monitor and return its text."""
@@ -91,7 +91,7 @@ class Monitor:
             answer = self.human(f"hostfwd_add {NETWORK} tcp:127.0.0.1:0-:{port}")
             known = self._forwarded(port)
             if known is None:
-                raise SkyvypackError(f"QEMU does not forward the guest's port {port}: {answer.strip()}")
+                raise ContractFailed(f"QEMU does not forward the guest's port {port}: {answer.strip()}")
         return known
 
     def _forwarded(self, port: int) -> int | None:
@@ -100,7 +100,7 @@ class Monitor:
 
     def quit(self) -> None:
         """End QEMU at once; nothing happens when it is gone already."""
-        with contextlib.suppress(SkyvypackError):
+        with contextlib.suppress(ContractFailed):
             self.execute("quit")
 
 
@@ -113,6 +113,6 @@ def _ask(stream: Any, name: str, arguments: dict[str, Any]) -> Any:
             raise OSError("the connection was closed")
         answer = json.loads(line)
         if "error" in answer:
-            raise SkyvypackError(f"QEMU refused {name}: {answer['error'].get('desc', answer['error'])}")
+            raise ContractFailed(f"QEMU refused {name}: {answer['error'].get('desc', answer['error'])}")
         if "return" in answer:
             return answer["return"]

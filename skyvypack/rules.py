@@ -7,7 +7,8 @@ Rules are Cerberus rules, of which a role's or builder's YAML may use those in `
 ``unit``
     of a number, such as ``MiB``.
 ``short``
-    for a mapping: a single value stands for a mapping with only this key.
+    for a mapping: a single value stands for a mapping with only this key; ``*``: a text stands for a mapping with
+    only itself as key, and nothing below.
 """
 
 from __future__ import annotations
@@ -74,17 +75,19 @@ def check(rules: Mapping[str, Rule], value: Any, document: Document, path: Path 
     Returns:
         The mapping with short forms spelled out and defaults filled in, and every problem, one for each value.
     """
-    from skyvypack.validator import Validator
+    # Cerberus takes long to import, and rules that nothing is checked against do not need it.
+    from skyvypack.validator import validator_of
 
     whole = {"type": "dict", "schema": rules}
     spelled = _spell_out(whole, value)
     if not isinstance(spelled, dict):
         return spelled, [document.problem(path, f"expected a mapping, found {_found(value)}")]
-    validator = Validator(rules)
+    validator = validator_of(rules)
     validator.validate(spelled)
     problems: dict[str, Problem] = {}
     already = {problem.path for problem in document.problems}
-    for error in _leaves(validator._errors):
+    # A value that could not be converted also has the wrong type: only the first is worth telling.
+    for error in sorted(_leaves(validator._errors), key=lambda error: error.rule != "coerce"):
         problem = _problem(error, rules, document, path)
         if problem.path not in already:
             problems.setdefault(problem.path, problem)
@@ -96,8 +99,11 @@ def _spell_out(rule: Rule, value: Any) -> Any:
     kind = rule.get("type")
     if value is None and not rule.get("nullable"):
         value = {"dict": {}, "list": []}.get(str(kind))
-    if "short" in rule and isinstance(value, str | int | float):
-        value = {rule["short"]: value}
+    short = rule.get("short")
+    if short == "*" and isinstance(value, str):
+        value = {value: None}
+    elif short and short != "*" and isinstance(value, str | int | float):
+        value = {short: value}
     if isinstance(value, dict) and kind == "dict":
         fields, others = rule.get("schema", {}), rule.get("valuesrules", {})
         return {key: _spell_out(fields.get(key, others), item) for key, item in value.items()}
@@ -125,7 +131,7 @@ def _problem(error: Any, rules: Mapping[str, Rule], document: Document, path: Pa
     suggestion = ""
     if error.rule == "allowed":
         suggestion = nearest(error.value, error.constraint)
-    elif error.rule == "type" and "string" in error.constraint and place in document.written:
+    elif error.rule == "type" and "text" in _expected(below) and place in document.written:
         suggestion = f'write "{document.written[place]}", in quotes'
     return document.problem(place, _message(error, below, document.written.get(place)), suggestion, at_key=at_key)
 

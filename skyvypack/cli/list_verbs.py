@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def _print_role(role: Definition) -> None:
     _section("files", [(path,) for path in role.templates()], ("file",))
 
 
-def _section(title: str, rows: list[tuple[str, ...]], headers: tuple[str, ...]) -> None:
+def _section(title: str, rows: Sequence[tuple[str, ...]], headers: tuple[str, ...]) -> None:
     if rows:
         click.echo(f"\n{title}")
         show.table(rows, headers)

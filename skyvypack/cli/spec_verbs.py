@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +84,11 @@ def render(spec_file: Path, target: str, output: Path, version: str | None, as_j
         click.echo(f"{output}: {len(bundle.files)} files for Packer {bundle.dialect}, builder {bundle.builder}")
 
 
-@click.command("user-data", epilog=example("skyvypack user-data --hostname web1 --user admin --ssh-key ~/.ssh/id_ed25519.pub"))
+@click.command(
+    "user-data", epilog=example("skyvypack user-data --hostname web1 --user admin --ssh-key ~/.ssh/id_ed25519.pub")
+)
 @spec_option
+@target_option
 @click.option("--hostname", required=True, help="Name of the clone.")
 @click.option("--user", "name", metavar="NAME", help="Account to make, beside those of the spec; may use sudo.")
 @click.option(
@@ -97,7 +99,7 @@ def render(spec_file: Path, target: str, output: Path, version: str | None, as_j
     metavar="FILE",
     help="Public keys (OpenSSH) that may log in as --user; may be given several times.",
 )
-def user_data(spec_file: Path, hostname: str, name: str | None, keys: tuple[Path, ...]) -> None:
+def user_data(spec_file: Path, target: str, hostname: str, name: str | None, keys: tuple[Path, ...]) -> None:
     """Print the user-data that a clone of the template gets at its first boot.
 
     Accounts and keys are never in the template itself: those of the spec, and --user, are made here.
@@ -108,15 +110,25 @@ def user_data(spec_file: Path, hostname: str, name: str | None, keys: tuple[Path
     if bool(name) != bool(keys):
         raise click.UsageError("--user and --ssh-key belong together: the template lets nobody in without a key")
     spec = load(spec_file)
-    if name:
-        spec = replace(spec, users=(*spec.users, _user(name, keys)))
-    click.echo(first_boot_user_data(spec, hostname), nl=False)
+    users = (*spec.users, _user(name, keys)) if name else spec.users
+    click.echo(first_boot_user_data(spec, hostname=hostname, users=users, target=target), nl=False)
 
 
 def _user(name: str, keys: tuple[Path, ...]) -> User:
+    """The account of the command line, held to the rules of the spec's own."""
+    from skyvypack.document import Document
+    from skyvypack.rules import check
+    from skyvypack.spec.fields import RULES
     from skyvypack.spec.model import User
 
-    return User(name, ssh_authorized_keys=tuple(line for file in keys for line in _key_lines(file)), sudo=True)
+    lines = [line for file in keys for line in _key_lines(file)]
+    account = {"name": name, "ssh_authorized_keys": lines, "sudo": True}
+    problems = check({"users": RULES["users"]}, {"users": [account]}, Document())[1]
+    if not lines or problems:
+        where = ", ".join(map(str, keys))
+        what = "; ".join(problem.message for problem in problems) or "there is no key in it"
+        raise InputError(f"--user {name} with --ssh-key {where}: {what}", "an example: skyvypack user-data --help")
+    return User(name, ssh_authorized_keys=tuple(lines), sudo=True)
 
 
 def _key_lines(file: Path) -> list[str]:

@@ -146,13 +146,13 @@ RULES: Mapping[str, Rule] = {
         "type": "string",
         "required": True,
         "regex": r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
-        "doc": "of the template: lower-case letters, digits and hyphens, a letter first, at most 63",
+        "doc": "the template's name: lower-case letters, digits and hyphens, a letter first, at most 63",
     },
     "version": {
         "type": "string",
         "required": True,
         "regex": r"[0-9A-Za-z]([0-9A-Za-z.+~-]{0,30}[0-9A-Za-z])?",
-        "doc": 'of the template, such as "1.0.0", in quotes: letters, digits, dots and hyphens',
+        "doc": 'the template\'s version, such as "1.0.0", in quotes: letters, digits, dots and hyphens',
     },
     "debian": {"type": "string", "allowed": list(RELEASES), "default": RELEASES[0], "doc": "Debian's release"},
     "roles": {
@@ -160,6 +160,7 @@ RULES: Mapping[str, Rule] = {
         "minlength": 1,
         "schema": {
             "type": "dict",
+            "short": "*",
             "check_with": _one_role,
             "keysrules": {"type": "string", "regex": ROLE_NAME, "doc": "the name of a role"},
             "valuesrules": {"type": "dict", "doc": "settings of the role"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from skyvypack import targets
 from skyvypack.document import Document, dotted, parse
@@ -44,7 +44,9 @@ def load(path: Path | str = DEFAULT_FILE) -> Spec:
     except FileNotFoundError:
         raise InputError(f"there is no spec {path}", _INIT_HINT) from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a spec", f"name the file in it, such as {path / DEFAULT_FILE}") from None
+        raise InputError(
+            f"{path} is a folder, not a spec", f"name the file in it, such as {path / DEFAULT_FILE}"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text in UTF-8", _INIT_HINT) from None
     except (OSError, ValueError) as error:
@@ -79,7 +81,7 @@ def init_text(name: str = "skyvyos-server") -> str:
 
 
 class _Reader:
-    """The steps of reading; each adds what it finds to `problems`, and only a step that needs another's result waits."""
+    """The steps of reading; each adds what it finds to `problems`, and goes on with what is sound."""
 
     def __init__(self, document: Document, folder: Path) -> None:
         self.document = document
@@ -113,7 +115,8 @@ class _Reader:
     def _sound(self, *path: str | int) -> bool:
         """Whether nothing is wrong with the shape of a value so far."""
         whole = dotted(path)
-        return not any(problem.path == whole or problem.path.startswith((f"{whole}.", f"{whole}[")) for problem in self.problems)
+        below = (f"{whole}.", f"{whole}[")
+        return not any(problem.path == whole or problem.path.startswith(below) for problem in self.problems)
 
     def _content(self) -> dict[str, Any]:
         value = self.document.value
@@ -121,9 +124,87 @@ class _Reader:
             raise SpecError([self.document.problem((), "the spec is empty")], _HINT)
         if not isinstance(value, dict):
             raise SpecError([self.document.problem((), f"a spec is a mapping of fields, not {shown(value)}")], _HINT)
-        if isinstance(value.get("roles"), list):
-            named = [{item: None} if isinstance(item, str) else item for item in value["roles"]]
-            value = {**value, "roles": named}
         content, problems = check(RULES, value, self.document)
         self.problems += problems
         return dict(content)
+
+    def _catalog(self, content: Mapping[str, Any]) -> Catalog:
+        folders = []
+        for number, name in enumerate(content["roles_path"] if self._sound("roles_path") else ()):
+            folder = self.folder / name
+            if folder.is_dir():
+                folders.append(folder)
+            else:
+                self.problems.append(self.document.problem(("roles_path", number), f"there is no folder {folder}"))
+        try:
+            return catalog(folders)
+        except SpecError as error:
+            self.problems += error.problems
+            return catalog()
+
+    def _choices(self, content: Mapping[str, Any], roles: Catalog) -> list[Choice]:
+        if "roles" not in content and self._sound("roles"):
+            return [Choice(name) for name in DEFAULT_ROLES if name in roles]
+        named = content.get("roles")
+        choices = []
+        for number, item in enumerate(named if isinstance(named, list) else ()):
+            if self._sound("roles", number):
+                ((name, settings),) = item.items()
+                choices.append(Choice(name, settings, self.document, ("roles", number, name)))
+        return choices
+
+    def _origins(self, content: Mapping[str, Any], roles: Catalog, selected: Sequence[Selected]) -> None:
+        chosen = {item.definition.name: item.definition for item in selected}
+        for name, origin in content["origins"].items() if self._sound("origins") else ():
+            place = ("origins", name)
+            if name not in roles:
+                message = f"there is no role {shown(name)}"
+                self.problems.append(self.document.problem(place, message, nearest(name, roles), at_key=True))
+            elif name not in chosen:
+                if self._sound("roles"):
+                    message = f"the role `{name}` is not in this template"
+                    self.problems.append(self.document.problem(place, message, at_key=True))
+            elif origin not in chosen[name].origins:
+                message = f"the role `{name}` does not offer the origin {origin}"
+                self.problems.append(self.document.problem(place, message))
+
+    def _targets(self, content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        complete: dict[str, Mapping[str, Any]] = {}
+        named = content.get("targets")
+        for name, settings in named.items() if isinstance(named, dict) else ():
+            place = ("targets", name)
+            if name not in targets.names():
+                hint = nearest(name, targets.names()) or f"there are: {', '.join(targets.names())}"
+                message = f"there is no target {shown(name)}"
+                self.problems.append(self.document.problem(place, message, hint, at_key=True))
+            elif self._sound(*place):
+                complete[name], problems = check(targets.settings_rules(name), settings, self.document, place)
+                self.problems += problems
+        return complete
+
+
+def _all_origins(selected: Sequence[Selected], given: Mapping[str, str]) -> dict[str, str]:
+    offering = (item.definition for item in selected if item.definition.origins)
+    return {role.name: given.get(role.name, role.origins[0]) for role in offering}
+
+
+def _spec(content: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], file: str) -> Spec:
+    return Spec(
+        name=content["name"],
+        version=content["version"],
+        debian=content["debian"],
+        roles=(),
+        origins=content["origins"],
+        mirror=Mirror(**content["mirror"], snapshot=content.get("snapshot", "")),
+        base=Base(**content["base"]),
+        machine=Machine(**content["machine"]),
+        users=tuple(_user(entry) for entry in content["users"]),
+        packages=tuple(content["packages"]),
+        targets=settings,
+        file=Path(file) if file else None,
+    )
+
+
+def _user(entry: Mapping[str, Any]) -> User:
+    lists = {name: tuple(entry.get(name, ())) for name in ("ssh_authorized_keys", "groups")}
+    return User(**{**entry, **lists})

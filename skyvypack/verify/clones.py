@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,11 +73,10 @@ class Life:
     def living(self) -> Waiting[None]:
         """Live; what goes wrong with the clone becomes a failed check, and ends it."""
         try:
-            with self._machine() as machine:
-                yield from self._first_boot(machine)
+            with ExitStack() as stack:
+                machine = self._machine()
+                yield from self._first_boot(machine, stack)
                 yield from self._contract(machine, "first boot")
-                if machine.hardware.bus in _CAN_GROW:
-                    machine.enlarge(1)
                 yield from self._reboot(machine)
                 yield from self._contract(machine, "after reboot")
                 with self._judged("powers off when its power button is pressed", "after reboot"):
@@ -110,12 +109,13 @@ class Life:
             hardware=Hardware(self.firmware, _BUSES[self.firmware], machine.cpus, machine.memory, room=1),
         )
 
-    def _first_boot(self, machine: Machine) -> Waiting[None]:
+    def _first_boot(self, machine: Machine, stack: ExitStack) -> Waiting[None]:
         phase: Phase = "first boot"
-        with self._stage("boot"), self._timed(phase):
-            with self._judged(f"boots by {self.firmware} from {machine.hardware.bus}", phase, "BAS-6"):
-                yield from machine.connecting(BOOT_SECONDS)
-                yield from machine.settling(BOOT_SECONDS)
+        test = f"boots by {self.firmware} from {machine.hardware.bus}"
+        with self._judged(test, phase, "BAS-6"), self._stage("boot"), self._timed(phase):
+            stack.enter_context(machine)
+            yield from machine.connecting(BOOT_SECONDS)
+            yield from machine.settling(BOOT_SECONDS)
         with self._judged("cloud-init applied the first-boot user-data", phase, "NET-1", fatal=False):
             _require_cloud_init(machine)
         with self._judged("has an identity of its own", phase, "BAS-7"):
@@ -123,9 +123,11 @@ class Life:
 
     def _reboot(self, machine: Machine) -> Waiting[None]:
         phase: Phase = "after reboot"
-        with self._stage("reboot"), self._timed(phase):
-            with self._judged(f"boots again by {self.firmware} from {machine.hardware.bus}", phase, "BAS-6"):
-                yield from machine.rebooting(BOOT_SECONDS)
+        test = f"boots again by {self.firmware} from {machine.hardware.bus}"
+        with self._judged(test, phase, "BAS-6"), self._stage("reboot"), self._timed(phase):
+            if machine.hardware.bus in _CAN_GROW:
+                machine.enlarge(1)
+            yield from machine.rebooting(BOOT_SECONDS)
         with self._judged("keeps its identity", phase, "BAS-7", fatal=False):
             _require_same(self.identity, _identity(machine))
 
@@ -159,17 +161,19 @@ class Life:
     def _judged(self, test: str, phase: Phase, *requirements: str, fatal: bool = True) -> Iterator[None]:
         """Note whether the block held; with `fatal`, a clone for which it did not is given up."""
         began = time.monotonic()
-        outcome: Outcome = "passed"
-        message = ""
+
+        def note(outcome: Outcome, message: str = "") -> None:
+            seconds = round(time.monotonic() - began, 3)
+            self.checks.append(Check(requirements, "clone", test, self.firmware, phase, outcome, message, seconds))
+
         try:
             yield
         except (ContractFailed, CommandFailed) as error:
-            outcome, message = "failed", str(error)
+            note("failed", str(error))
             if fatal:
                 raise _Broken from error
-        finally:
-            seconds = round(time.monotonic() - began, 3)
-            self.checks.append(Check(requirements, "clone", test, self.firmware, phase, outcome, message, seconds))
+        else:
+            note("passed")
 
 
 class _Broken(Exception):
@@ -179,7 +183,9 @@ class _Broken(Exception):
 def side_by_side(lives: Sequence[Life], pause: float = 0.3) -> None:
     """Run several clones' lives in this thread; leaving early, by whatever error, stops every clone."""
     running = [life.living() for life in lives]
-    try:
+    with ExitStack() as stack:
+        for one in running:
+            stack.callback(one.close)
         while running:
             for one in list(running):
                 try:
@@ -187,9 +193,6 @@ def side_by_side(lives: Sequence[Life], pause: float = 0.3) -> None:
                 except StopIteration:
                     running.remove(one)
             time.sleep(pause)
-    finally:
-        for one in running:
-            one.close()
 
 
 def compare(lives: Sequence[Life]) -> list[Check]:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from skyvypack import command
 from skyvypack.machine import Waiting
@@ -84,12 +85,22 @@ class Contract:
     def _record(self) -> Path:
         return self.folder / "record.jsonl"
 
-    def _start(self, output: Any) -> Any:
+    def _start(self, output: IO[bytes]) -> AbstractContextManager[subprocess.Popen[bytes]]:
         facts, ini = self.folder / "facts.json", self.folder / "pytest.ini"
         facts.write_text(json.dumps(self._facts()))
         ini.write_text(_INI)
         self._record.touch()
-        argv = [sys.executable, "-m", "pytest", "-c", ini, "--rootdir", self.folder, "--contract-facts", facts]
+        argv: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            ini,
+            "--rootdir",
+            self.folder,
+            "--contract-facts",
+            facts,
+        ]
         # No conftest.py and no plugin but ours: what a contract proves must not hang on who runs it where.
         argv += ["-p", "skyvypack.verify.plugin", "-p", "no:cacheprovider", "--noconftest", "--import-mode=importlib"]
         argv += ["--continue-on-collection-errors", "-q", *self._files()]

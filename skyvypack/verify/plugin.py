@@ -102,7 +102,7 @@ class Recorder:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    def ring(number: int, frame: FrameType | None) -> None:
+    def ring(_number: int, _frame: FrameType | None) -> None:
         pytest.fail(f"no end after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)

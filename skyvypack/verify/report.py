@@ -154,7 +154,8 @@ class Report:
         proved = [one.id for one in requirements if one.state == "proved"]
         lines = [f"{self.template}: {'proven' if self.passed else 'NOT proven'} ({total})"]
         lines.append(f"  proved: {', '.join(proved) or 'nothing'}")
-        lines += [f"  {one.state}: {one.id}: {_first_lines(one.reason)}" for one in requirements if one.state != "proved"]
+        others = (one for one in requirements if one.state != "proved")
+        lines += [f"  {one.state}: {one.id}: {_first_lines(one.reason)}" for one in others]
         lines += [f"  failed: {_first_lines(str(check))}" for check in self.failures if not check.requirements]
         lines += [f"  boot: {name}: {seconds:.0f} s" for name, seconds in self.boots.items()]
         lines.append("  disk: unchanged" if self.unchanged else "  disk: WRITTEN during verification")
@@ -163,8 +164,7 @@ class Report:
     def write_junit(self, path: Path) -> None:
         """Write the checks as JUnit XML: a test suite for each clone and phase."""
         root = ET.Element("testsuites", name=self.template)
-        where = _by_suite(self.checks)
-        for name, checks in where:
+        for name, checks in _by_suite(self.checks):
             _suite(root, name, checks)
         ET.indent(root)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,8 @@ def _suite(root: ET.Element, name: str, checks: Sequence[Check]) -> None:
         time=f"{sum(check.seconds for check in checks):.3f}",
     )
     for check in checks:
-        case = ET.SubElement(suite, "testcase", classname=check.role, name=_xml(check.test), time=f"{check.seconds:.3f}")
+        seconds = f"{check.seconds:.3f}"
+        case = ET.SubElement(suite, "testcase", classname=check.role, name=_xml(check.test), time=seconds)
         if check.requirements:
             properties = ET.SubElement(case, "properties")
             for requirement in check.requirements:

@@ -29,10 +29,6 @@ empty() { # every file and folder in the given folders; the folders stay, with o
 }
 
 say "sealing: stopping what writes"
-# apt's timers were masked so that the build was apt's only user.
-for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service; do
-    [ "$(readlink "/etc/systemd/system/$unit" || true)" != /dev/null ] || rm "/etc/systemd/system/$unit"
-done
 # Timers, sockets and paths first: they would start services again. systemd's own, the bus, logins and sshd stay.
 units=$(systemctl list-units --plain --no-legend --state=active,activating,reloading \
     --type=timer,socket,path,service | awk '{ print $1 }' |

@@ -6,9 +6,12 @@ set -u
 say() { echo "skyvypack: $*"; }
 
 say "waiting for cloud-init"
-# Exit codes: 0 done, 1 error; since 23.4 also 2, finished with recoverable errors. What is in the result counts.
-cloud-init status --wait > /dev/null 2>&1
-code=$?
+# Not by `cloud-init status --wait`: its exit codes differ between releases, and it takes seconds under emulation.
+result=/run/cloud-init/result.json
+while [ ! -e "$result" ] && [ ! -e /run/cloud-init/disabled ] && ! systemctl -q is-failed cloud-init-main.service \
+    cloud-init-local.service cloud-init-network.service cloud-init.service cloud-config.service cloud-final.service; do
+    sleep 1
+done
 
 # One line for each error, as "stage: module: message"; recoverable ones (since 23.4) carry their level.
 report=$(python3 - 2>&1 <<'END'
@@ -19,30 +22,36 @@ try:
 except (OSError, ValueError, KeyError) as error:
     print(f"error: cloud-init left no status: {error}")
     raise SystemExit
+lines = {}
 for stage, result in stages.items():
     if not isinstance(result, dict):
         continue
     for error in result.get("errors") or []:
         # ('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))
         module = re.match(r"\('(\w+)', \w+\((.*)\)\)$", error, re.DOTALL)
-        text = f"module {module[1]}: {module[2]}" if module else error
-        print(f"error: {stage}: {text}")
+        lines[f"module {module[1]}: {module[2]}" if module else error] = ("error", stage)
     for level, messages in (result.get("recoverable_errors") or {}).items():
         for message in messages:
             # An error that a module ran into; warnings and deprecations leave a working system.
-            kind = "error" if level in ("ERROR", "CRITICAL") else "warning"
-            print(f"{kind}: {stage}: {message}")
+            lines.setdefault(message, ("error" if level in ("ERROR", "CRITICAL") else "warning", stage))
+for message, (kind, stage) in sorted(lines.items(), key=lambda item: item[1][0]):
+    print(f"{kind}: {stage}: {message}")
 END
 )
 
 failed=
-[ "$code" -eq 0 ] || [ "$code" -eq 2 ] || failed=yes
-case "$report" in *"error: "*) failed=yes ;; esac
-
+! printf '%s\n' "$report" | grep -q '^error: ' || failed=yes
+if [ ! -e "$result" ]; then
+    failed=yes
+    report="error: cloud-init did not come to its end
+$report"
+fi
 [ -z "$report" ] || printf '%s\n' "$report" | sed 's/^/skyvypack: /'
 if [ -n "$failed" ]; then
-    say "error: cloud-init failed (exit code $code); the end of /var/log/cloud-init-output.log:"
-    tail -n 30 /var/log/cloud-init-output.log 2>/dev/null | sed 's/^/skyvypack: | /'
+    say "error: cloud-init failed; the end of /var/log/cloud-init-output.log:"
+    # Without the noise of host keys and address tables, which come last and hide what failed.
+    grep -vE '^ci-info|^[|+]|^(Generating public|Your identif|Your public|The key|SHA256:|<14>)' \
+        /var/log/cloud-init-output.log | tail -n 30 | sed 's/^/skyvypack: | /'
     exit 1
 fi
 say "cloud-init is done"

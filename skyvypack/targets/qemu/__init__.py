@@ -1,1 +1,3 @@
-"""."""
+"""The target qemu: disk files, baked on this machine."""
+
+BUILDER = "qemu"

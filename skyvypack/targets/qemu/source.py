@@ -1,0 +1,231 @@
+"""`Spec` → the Packer document of the target qemu.
+
+What Packer 1.6.6's qemu builder does with it was seen in its log: a local `iso_url` is used where it is, by its
+absolute path, never copied; with `use_backing_file` the guest writes to an overlay, which `disk_compression` turns
+into a disk that stands alone; `-device`, `-drive` and `-netdev` in `qemuargs` replace Packer's own, so none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skyvypack.dialect import Dialect
+from skyvypack.errors import InputError
+from skyvypack.hcl import Attribute, Block, Call, Choice, Document, Equals, Ref, Template, Value, template, variable
+from skyvypack.spec.model import Spec
+from skyvypack.targets.qemu import BUILDER
+from skyvypack.targets.qemu.arguments import translate
+
+BUILD_ACCOUNT = "packer"
+
+_SEAL = "/tmp/skyvypack-seal.sh"
+_KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200"
+_AVAILABLE = ("bootstrap", "cloud-image")
+
+
+def document(spec: Spec, dialect: Dialect) -> Document:
+    """The document: variables, locals, source and build.
+
+    Args:
+        spec: what to bake.
+        dialect: the Packer to write for.
+
+    Raises:
+        InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
+    """
+    if spec.base.kind not in _AVAILABLE:
+        raise InputError(
+            f"base {spec.base.kind} is not available yet for the target qemu", f"available: {', '.join(_AVAILABLE)}"
+        )
+    settings = spec.target_settings("qemu")
+    source = _source(spec, settings, dialect)
+    dialect.check(source)
+    blocks = [dialect.packer_block(BUILDER), *_variables(spec, settings), _locals(spec), source, _build(spec)]
+    return Document(blocks, f"{spec.title}, made by skyvypack for Packer {dialect.name}; README.md says how to use it.")
+
+
+def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
+    known = Call("contains", (["hvf", "kvm", "tcg"], Ref("var.accelerator")))
+    refused = Attribute("error_message", "The accelerator is kvm, tcg or hvf.")
+    texts = {
+        **_disk_variables(spec),
+        "seed": ("", "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."),
+        "output_directory": ("", "Folder that Packer makes for the finished disk. Empty: output."),
+        "ssh_timeout": (settings["ssh_timeout"], "How long the guest may take until it answers."),
+        "console": ("", "File of the guest's serial log. Empty: build/console.log."),
+    }
+    return [
+        *(variable(name, default=default, description=about) for name, (default, about) in texts.items()),
+        variable(
+            "accelerator",
+            default="kvm" if settings["accelerator"] == "kvm" else "tcg",
+            description="How QEMU runs the guest: kvm, tcg or hvf.",
+            checks=[Block("validation", body=[Attribute("condition", known), refused])],
+        ),
+        variable(
+            "compress",
+            type="bool",
+            default=True,
+            description="Finish with a compressed disk that stands alone; without, it needs the disk it started from.",
+        ),
+    ]
+
+
+def _disk_variables(spec: Spec) -> dict[str, tuple[str, str]]:
+    """Default and description of each."""
+    if spec.base.kind == "bootstrap":
+        return {
+            "layer": ("", "Folder of disk.qcow2, vmlinuz and initrd.img, made by layer.sh. Empty: build/layer."),
+            "disk_checksum": ("none", "Checksum of disk.qcow2, such as sha256:…; none trusts the layer as it stands."),
+        }
+    checksum = spec.base.checksum or f"file:{spec.base.checksums}"
+    return {
+        "layer": ("", "Folder that holds the image as disk.qcow2. Empty: Packer downloads it."),
+        "disk_checksum": (checksum, "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."),
+    }
+
+
+def _locals(spec: Spec) -> Block:
+    def given(name: str, otherwise: Value) -> Choice:
+        return Choice(Equals(Ref(f"var.{name}"), ""), otherwise, Ref(f"var.{name}"))
+
+    # Paths start at this file's folder, wherever Packer is called from.
+    places: list[Attribute] = [
+        Attribute("seed", given("seed", template("${path.root}/build"))),
+        Attribute("output_directory", given("output_directory", template("${path.root}/output"))),
+        Attribute("console", given("console", template("${path.root}/build/console.log"))),
+    ]
+    if spec.base.kind == "bootstrap":
+        places += [
+            Attribute("layer", given("layer", template("${path.root}/build/layer"))),
+            Attribute("disk", template("${local.layer}/disk.qcow2")),
+        ]
+    else:
+        downloaded = template("${var.layer}/disk.qcow2")
+        places.append(Attribute("disk", Choice(Equals(Ref("var.layer"), ""), spec.base.url, downloaded)))
+    return Block("locals", body=places, comment="Variables cannot name this folder in their defaults, locals can.")
+
+
+def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
+    machine: dict[str, Value] = {
+        "accelerator": Ref("var.accelerator"),
+        "machine_type": "q35",
+        "cpus": spec.machine.cpus,
+        "memory": spec.machine.memory,
+        "net_device": settings["net_device"],
+        "headless": True,
+        "cpu_model": settings["cpu_model"],
+    }
+    groups = [_disk(spec, settings), _cloud_init(), _communicator()]
+    further = settings["arguments"]
+    _refuse_ours(further, [*machine, "qemuargs", *(item.name for group in groups for item in group)])
+    arguments, options = translate(machine | further, dialect)
+    body: list[Attribute | Block] = [Attribute(name, value) for name, value in arguments.items()]
+    body.append(Attribute("qemuargs", [*options, *_qemuargs(spec)], _about_qemuargs(spec)))
+    body += [item for group in groups for item in group]
+    # QEMU 6.1 and newer want a backing file's format named, which Packer 1.6.6 does not.
+    body.append(Block("qemu_img_args", body=[Attribute("create", ["-F", "qcow2"])]))
+    return Block("source", [BUILDER, spec.name], body)
+
+
+def _refuse_ours(further: Mapping[str, Any], ours: list[str]) -> None:
+    if clash := sorted({*further} & {*ours, "qemu_img_args"}):
+        raise InputError(
+            f"targets.qemu.arguments sets {', '.join(clash)}, which the bundle sets itself",
+            "leave it out; the spec's machine and the target's other settings decide it",
+        )
+
+
+def _disk(spec: Spec, settings: Mapping[str, Any]) -> list[Attribute]:
+    return [
+        Attribute("iso_url", Ref("local.disk"), "The guest writes to an overlay; what it starts from never changes."),
+        Attribute("iso_checksum", Ref("var.disk_checksum")),
+        Attribute("disk_image", True),
+        Attribute("use_backing_file", True),
+        Attribute("format", "qcow2"),
+        Attribute("disk_size", f"{spec.machine.disk}G"),
+        Attribute("disk_interface", settings["disk_interface"]),
+        Attribute("disk_cache", "unsafe", "A build that dies is thrown away: no need to wait for the host's disk."),
+        Attribute("disk_discard", "unmap", "What the guest frees leaves the file, too."),
+        Attribute("disk_detect_zeroes", "unmap"),
+        Attribute("disk_compression", Ref("var.compress")),
+        Attribute("output_directory", Ref("local.output_directory")),
+        Attribute("vm_name", f"{spec.name}-{spec.version}.qcow2"),
+    ]
+
+
+def _cloud_init() -> list[Attribute]:
+    files: list[Value] = [
+        template("${path.root}/user-data"),
+        template("${path.root}/meta-data"),
+        template("${local.seed}/vendor-data"),
+    ]
+    return [
+        Attribute("cd_files", files, "cloud-init finds its data on a CD of this label."),
+        Attribute("cd_label", "cidata"),
+    ]
+
+
+def _communicator() -> list[Attribute]:
+    return [
+        Attribute("communicator", "ssh", "vendor-data makes this account; sealing removes it."),
+        Attribute("ssh_username", BUILD_ACCOUNT),
+        Attribute("ssh_private_key_file", template("${local.seed}/id_ed25519")),
+        Attribute("ssh_timeout", Ref("var.ssh_timeout")),
+        Attribute("boot_wait", "-1s", "There is nothing to type, so nothing to wait for."),
+        Attribute("shutdown_command", f"sudo sh {_SEAL}", "Leaves no trace of the build, then switches off."),
+        Attribute("shutdown_timeout", "15m"),
+    ]
+
+
+def _about_qemuargs(spec: Spec) -> str:
+    kernel = " The layer has no boot loader yet: QEMU loads its kernel." if spec.base.kind == "bootstrap" else ""
+    return f"No screen; the console is logged.{kernel}"
+
+
+def _qemuargs(spec: Spec) -> list[Value]:
+    console = Template(("file:", Ref("local.console")))
+    options: list[Value] = [["-display", "none"], ["-vnc", "none"], ["-serial", console]]
+    if spec.base.kind == "bootstrap":
+        options += [
+            ["-kernel", template("${local.layer}/vmlinuz")],
+            ["-initrd", template("${local.layer}/initrd.img")],
+            ["-append", _KERNEL_LINE],
+        ]
+    return options
+
+
+def scripts(spec: Spec) -> list[str]:
+    """The scripts that run in the guest, by their paths in the bundle, in the order they run; the last one seals."""
+    return ["scripts/wait.sh", *(["scripts/bootloader.sh"] if spec.base.kind == "bootstrap" else []), "scripts/seal.sh"]
+
+
+def _build(spec: Spec) -> Block:
+    *run, seal = scripts(spec)
+    shell = Block(
+        "provisioner",
+        ["shell"],
+        [
+            Attribute("scripts", [template(f"${{path.root}}/{path}") for path in run]),
+            Attribute("execute_command", "sudo env {{ .Vars }} sh '{{ .Path }}'"),
+        ],
+        "Waits for cloud-init, which configures everything; fails with its errors.",
+    )
+    upload = Block(
+        "provisioner",
+        ["file"],
+        [Attribute("source", template(f"${{path.root}}/{seal}")), Attribute("destination", _SEAL)],
+        "Run by shutdown_command.",
+    )
+    about = {"name": spec.name, "version": spec.version, "debian": spec.debian}
+    manifest = Block(
+        "post-processor",
+        ["manifest"],
+        [
+            Attribute("output", template("${path.root}/packer-manifest.json")),
+            Attribute("strip_path", True),
+            Attribute("custom_data", about),
+        ],
+    )
+    return Block("build", body=[Attribute("sources", [Ref(f"source.{BUILDER}.{spec.name}")]), shell, upload, manifest])

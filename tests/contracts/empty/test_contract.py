@@ -1,0 +1,1 @@
+"""A contract without a check."""
