@@ -6,17 +6,16 @@ place by a rename as the very last step; an earlier good artifact is untouched u
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyvypack import __version__, artifact, disk, layers, packer, runs, scan, seed, timings
-from skyvypack.accelerator import Accelerator, choose
+from skyvypack.accelerator import Accelerator, choose, qemu_version
 from skyvypack.artifact import Artifact
 from skyvypack.bundle import Bundle
 from skyvypack.errors import InputError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from skyvypack.verify import Report
 
 LOCAL_TARGETS = ("qemu",)
+_SSH_MINUTES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def bake(
     cache = cache or runs.cache_folder()
     bundle = render(spec, target, packer.installed())
     final = output / f"{spec.name}-{spec.version}-{target}"
-    wanted = tuple(formats or spec.target_settings(target)["formats"])
+    # qcow2 is what clones are booted from, so it is always made.
+    wanted = tuple(dict.fromkeys(("qcow2", *(formats or spec.target_settings(target)["formats"]))))
     with _sole_owner(final), runs.run_folder(cache) as run:
         progress = Progress(report)
         inputs = _inputs(spec, bundle, wanted, layers.key(bundle, spec, offline=offline, cache=cache))
@@ -170,10 +171,7 @@ class _Job:
             ) as layer:
                 accelerator = self._accelerator(layer)
                 raw = self._build(layer, accelerator)
-            files = self._formats(raw)
-            report = self._verify(verify)
-            self._manifest(files, layer, accelerator, report)
-            timings.record(self.cache, f"{self.bundle.target}-{accelerator.name}", self.progress.timings)
+            report = self._finish(raw, layer, accelerator, verify=verify)
             finished = artifact.publish(self.partial, self.final, replace=replace)
         finally:
             runs.remove(self.partial)
@@ -224,3 +222,48 @@ class _Job:
             disk.zero_free(raw)
             scan.check(raw, forbidden=scan.bake_key(secret), spec=self.spec)
         return raw
+
+    def _finish(self, raw: Path, layer: Layer, accelerator: Accelerator, *, verify: bool) -> Report | None:
+        """Write the formats, prove the qcow2 that ships, and write the manifest, in the partial folder."""
+        packages = artifact.packages(raw)
+        files = artifact.write_formats(raw, self.partial, self.formats, self.spec, self.progress)
+        report = self._verify(files[0].path, accelerator) if verify else None
+        timings.record(self.cache, f"{self.bundle.target}-{accelerator.name}", self.progress.timings)
+        artifact.write_manifest(
+            self.partial,
+            files,
+            self.spec,
+            self.bundle.target,
+            inputs=self.inputs,
+            packages=packages,
+            timings=self.progress.timings,
+            tools=_tools(self.bundle.dialect),
+            accelerator={"name": accelerator.name, "reason": accelerator.reason},
+            checks=[dataclasses.asdict(check) for check in report.checks] if report else [],
+        )
+        return report
+
+    def _verify(self, template: Path, accelerator: Accelerator) -> Report:
+        from skyvypack.verify import verify
+
+        logs = self.partial / "logs"
+        report = verify(
+            self.spec,
+            template,
+            report_folder=logs,
+            accelerator=accelerator,
+            cache=self.cache,
+            progress=self.progress,
+        )
+        if not report.passed:
+            # The disk goes, what is needed to understand the failure stays.
+            kept = self.final.parent / f"{self.final.name}.failed"
+            runs.remove(kept)
+            logs.replace(kept)
+        report.require()
+        return report
+
+
+def _tools(packer_version: str) -> dict[str, str]:
+    """The version of each program that took part."""
+    return {"skyvypack": __version__, "packer": packer_version, "qemu": qemu_version(), "mmdebstrap": layers.mmdebstrap_version()}

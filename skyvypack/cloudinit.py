@@ -110,7 +110,6 @@ def _write_file(file: RoleFile) -> dict[str, Any]:
 def _clone_config(target: str) -> str:
     """cloud-init's own settings in the template: they hold on every clone unless its user-data says otherwise."""
     config = {
-        "datasource_list": list(datasources(target)),
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_deletekeys": True,
@@ -123,7 +122,9 @@ def _clone_config(target: str) -> str:
         "locale": False,
         "system_info": {"network": {"renderers": ["networkd"], "activators": ["networkd"]}},
     }
-    return "# Written at bake by skyvypack.\n" + yaml.dump(config, Dumper=_Dumper, sort_keys=False)
+    # On one line: ds-identify reads this list with a shell script that knows no other form.
+    found = f"datasource_list: [{', '.join(datasources(target))}]\n"
+    return "# Written at bake by skyvypack.\n" + found + yaml.dump(config, Dumper=_Dumper, sort_keys=False)
 
 
 def datasources(target: str) -> tuple[str, ...]:
@@ -177,7 +178,7 @@ def _unit_lines(role: Role) -> Iterator[str]:
     for unit in services.disable:
         # A unit that this base does not have is as good as disabled.
         quoted = shlex.quote(unit)
-        yield f"if systemctl cat {quoted} >/dev/null 2>&1; then systemctl disable {quoted}; fi"
+        yield f"if systemctl is-enabled {quoted} >/dev/null 2>&1; then systemctl disable {quoted}; fi"
 
 
 def bake_meta_data(spec: Spec) -> str:

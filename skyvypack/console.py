@@ -166,13 +166,16 @@ class Console:
         path: the log; it may not exist yet.
         scale: by how much every patience grows, the accelerator's `scale`.
         clock: seconds, monotonic.
+        begin: byte of the log to begin at, past what an earlier boot printed.
     """
 
-    def __init__(self, path: Path, scale: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, scale: float = 1.0, clock: Callable[[], float] = time.monotonic, begin: int = 0
+    ) -> None:
         self._path = path
         self._scale = scale
         self._clock = clock
-        self._offset = 0
+        self._offset = begin
         self._partial = ""
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._rank = 0
@@ -275,7 +278,7 @@ class Console:
                 "the machine printed nothing: its firmware finds nothing to boot, or the accelerator does not work",
                 "try the accelerator 'tcg'; check that the disk has a boot loader or that a kernel is given",
             )
-        login = any(re.search(r"\blogin: ?$", line) for line in (*self._lines, _clean(self._partial)))
+        login = any(" login:" in line for line in (*self._lines, _clean(self._partial)))
         if login and _SYSTEMD <= self._rank < _LOCAL:
             return "the guest booted, but cloud-init did not run", _SEED_HINT
         if self.settled:

@@ -146,11 +146,12 @@ def _follow(argv: list[str | Path], progress: Callable[[float], None] | None) ->
     tail: deque[bytes] = deque(maxlen=8)
     with command.start(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        while piece := os.read(process.stdout.fileno(), 4096):
-            found = _PERCENT.findall(piece)
-            if found and progress:
-                progress(float(found[-1]) / 100)
-            tail.append(_PERCENT.sub(b"", piece))
+        with process.stdout as stdout:
+            while piece := os.read(stdout.fileno(), 4096):
+                found = _PERCENT.findall(piece)
+                if found and progress:
+                    progress(float(found[-1]) / 100)
+                tail.append(_PERCENT.sub(b"", piece))
         returncode = process.wait()
     if returncode:
         text = b"".join(tail).decode(errors="replace").replace("\r", "").strip()

@@ -114,11 +114,7 @@ def fix(findings: Iterable[Finding], on_line: Line | None = None) -> list[str]:
     by_hand = " && ".join(shlex.join(_as_root(argv)) for argv in commands)
     for argv in commands:
         try:
-            command.run(
-                _as_root(argv, ask=False),
-                env={"DEBIAN_FRONTEND": "noninteractive"},
-                on_line=on_line or (lambda line: None),
-            )
+            command.run(_as_root(argv, ask=False), env={"DEBIAN_FRONTEND": "noninteractive"}, on_line=on_line)
         except CommandFailed as error:
             raise SkyvypackError(f"cannot mend this machine: {error.message}", f"run by hand: {by_hand}") from error
     return [shlex.join(_as_root(argv)) for argv in commands]
@@ -195,7 +191,7 @@ def _user_namespace() -> list[Finding]:
     """What mmdebstrap needs to work without root."""
     found = str(command.which("newuidmap") or "")
     purpose = "the layer without root"
-    tool = Finding("newuidmap", purpose, found, bool(found), "needed", "uidmap", "" if found else _package_fix("uidmap"))
+    tool = _file("newuidmap", purpose, found, "uidmap")
     user = getpass.getuser()
     ranges = [_subordinate(Path(file), user) for file in ("/etc/subuid", "/etc/subgid")]
     ok = all(ranges)

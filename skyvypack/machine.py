@@ -22,7 +22,7 @@ from skyvypack import command
 from skyvypack.accelerator import QEMU, Accelerator
 from skyvypack.command import Done
 from skyvypack.console import Console
-from skyvypack.errors import ContractFailed, InputError, ToolMissing
+from skyvypack.errors import CommandFailed, ContractFailed, InputError, ToolMissing
 from skyvypack.qmp import NETWORK, SOCKET, Monitor
 
 Firmware = Literal["bios", "uefi"]
@@ -44,8 +44,6 @@ _DISK_DEVICES: dict[Bus, tuple[str, ...]] = {
 _SETTLED = ("running", "degraded", "maintenance")
 _RETRY = 3.0
 _PAUSE = 0.5
-# What ssh prints when it cannot get in at all, and the exit code it then has.
-_NO_CONNECTION = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,8 @@ class Machine:
         self.access = access
         self.seed = seed
         self.hardware = hardware
-        self.console = Console(folder / "console.log", accelerator.scale)
+        self.console_log = folder / "console.log"
+        self.console = Console(self.console_log, accelerator.scale)
         self.ssh_config = folder / "ssh_config"
         self.monitor = Monitor(folder)
         self._size = 0
@@ -274,6 +273,7 @@ class Machine:
     def rebooting(self, seconds: float) -> Waiting[str]:
         """Reboot from inside, and wait for the new boot to settle; returns as `settling`."""
         before = self._boot_id()
+        self.console = Console(self.console_log, self.accelerator.scale, begin=self.console_log.stat().st_size)
         self.run("sudo systemctl reboot", check=False)
         deadline = self._deadline(seconds)
         while self._boot_id() in (before, ""):
@@ -297,8 +297,10 @@ class Machine:
         self.monitor.execute("block_resize", device="disk", size=self._size)
 
     def _boot_id(self) -> str:
-        done = self.run("cat /proc/sys/kernel/random/boot_id", check=False)
-        return done.stdout.strip() if done.returncode != _NO_CONNECTION else ""
+        try:
+            return self.run("cat /proc/sys/kernel/random/boot_id", timeout=5).stdout.strip()
+        except CommandFailed:
+            return ""
 
     def _disconnect(self) -> None:
         self._link.close()

@@ -46,9 +46,9 @@ _PORT: Rule = {
 _FILE: Rule = {
     "type": "dict",
     "schema": {
-        "mode": {"type": "string", "default": "0644", "doc": "octal, in quotes"},
-        "owner": {"type": "string", "default": "root:root", "doc": "user:group"},
-        "when": {"type": ["string", "boolean"], "default": "true", "doc": "left out if it renders to false or nothing"},
+        "mode": {"type": "string", "doc": "octal, in quotes"},
+        "owner": {"type": "string", "doc": "user:group"},
+        "when": {"type": ["string", "boolean"], "doc": "left out if it renders to false or nothing"},
     },
 }
 ROLE_RULES: Mapping[str, Rule] = {

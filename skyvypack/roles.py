@@ -32,6 +32,7 @@ __all__ = [
 
 # What `when:` may render to for a file that is left out; Jinja2 writes Python's False and None.
 _NO = ("", "false", "none")
+_PORT_NUMBER = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,7 @@ class _Maker:
         ports = []
         for number, entry in enumerate(self._content["ports"]):
             place = ("ports", number)
-            port = self._fitting((*place, "port"), entry["port"], r"[1-9][0-9]{0,4}", "the number of a port")
+            port = self._fitting((*place, "port"), entry["port"], _PORT_NUMBER, "the number of a port")
             protocol = self._fitting((*place, "protocol"), entry["protocol"], "tcp|udp", "tcp or udp")
             reason = self._leaf((*place, "reason"), entry["reason"])
             ports.append(Port(int(port) if port.isdecimal() else 0, protocol, self.name, reason))

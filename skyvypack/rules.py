@@ -208,43 +208,43 @@ def check_settings_rules(rules: Any, document: Document, path: Path = ()) -> lis
     Returns:
         Every problem.
     """
-    if not isinstance(rules, dict):
-        return [document.problem(path, f"expected a mapping of settings, found {_found(rules)}")]
-    problems = []
+    problems = _rules_problems(rules, document, path)
+    if problems:
+        return problems
     for name, rule in rules.items():
         place = (*path, name)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or hasattr(dict, name):
             # `settings.items` in a template would be Python's method, not the setting.
             problems.append(document.problem(place, f"{shown(name)} cannot be the name of a setting", at_key=True))
-        found = _rule_problems(rule, document, place)
-        if not found:
-            lacking = [key for key in ("default", "doc") if key not in rule]
-            found = [document.problem(place, f"a setting needs `{key}`") for key in lacking]
-        if not found:
-            found = check({name: rule}, {name: rule["default"]}, document, path)[1]
-            found = [document.problem((*place, "default"), problem.message, problem.suggestion) for problem in found]
-        problems += found
-    return problems
+        lacking = [key for key in ("default", "doc") if key not in rule]
+        problems += [document.problem(place, f"a setting needs `{key}`") for key in lacking]
+    defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+    # Their path is that of the setting, and so leads to the place of its rule.
+    return problems + check(rules, defaults, document, path)[1]
 
 
-def _rule_problems(rule: Any, document: Document, path: Path) -> list[Problem]:
-    problems = check(ALLOWED_RULES, rule, document, path)[1]
+def _rules_problems(rules: Any, document: Document, path: Path) -> list[Problem]:
+    """Check each rule of a mapping, and the rules within it."""
+    each = {"type": "dict", "schema": ALLOWED_RULES}
+    names = {} if not isinstance(rules, dict) else dict.fromkeys(rules, each)
+    problems = check(names, rules, document, path)[1]
     if problems:
         return problems
-    kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
-    for kind in kinds:
-        if kind not in TYPES:
-            message = f"{shown(kind)} is not one of {', '.join(TYPES)}"
-            problems.append(document.problem((*path, "type"), message, nearest(kind, TYPES)))
-    try:
-        re.compile(rule.get("regex", ""))
-    except re.error as error:
-        problems.append(document.problem((*path, "regex"), f"not a regular expression: {error}"))
-    nested: dict[Path, Any] = {(key,): rule[key] for key in ("keysrules", "valuesrules") if key in rule}
-    if "schema" in rule and "list" in kinds:
-        nested["schema",] = rule["schema"]
-    elif "schema" in rule:
-        nested |= {("schema", key): item for key, item in rule["schema"].items()}
-    for below, item in nested.items():
-        problems += _rule_problems(item, document, (*path, *below))
+    for name, rule in rules.items():
+        place = (*path, name)
+        kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
+        for kind in kinds:
+            if kind not in TYPES:
+                message = f"{shown(kind)} is not one of {', '.join(TYPES)}"
+                problems.append(document.problem((*place, "type"), message, nearest(kind, TYPES)))
+        try:
+            re.compile(rule.get("regex", ""))
+        except re.error as error:
+            problems.append(document.problem((*place, "regex"), f"not a regular expression: {error}"))
+        inner = {key: rule[key] for key in ("keysrules", "valuesrules") if key in rule}
+        if "schema" in rule and "list" in kinds:
+            inner["schema"] = rule["schema"]
+        elif "schema" in rule:
+            problems += _rules_problems(rule["schema"], document, (*place, "schema"))
+        problems += _rules_problems(inner, document, place) if inner else []
     return problems

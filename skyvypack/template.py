@@ -42,6 +42,8 @@ def _environment() -> SandboxedEnvironment:
         comment_end_string="##}",
         keep_trailing_newline=True,
         autoescape=False,
+        # Each template is rendered once: folding its constants first takes longer than it saves.
+        optimized=False,
     )
     # The same spec must give the same bundle.
     del environment.globals["lipsum"], environment.filters["random"]

@@ -46,11 +46,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_the_tree_holds(wheel: Path) -> None:
     """Every file of the package, of builders/ and of cloud-init/ is in the wheel with the same bytes, dotfiles too."""
     with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        missing = sorted(set(tree_files()) - names)
-        differing = [name for name, path in tree_files().items() if name in names and archive.read(name) != path.read_bytes()]
-    assert missing == []
-    assert differing == []
+        inside = {name: archive.read(name) for name in archive.namelist()}
+    files = tree_files()
+    assert sorted(files.keys() - inside.keys()) == []
+    assert [name for name, path in files.items() if inside[name] != path.read_bytes()] == []
 
 
 @pytest.mark.tool
@@ -72,7 +71,7 @@ def test_setup_cfg_names_every_package_folder() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     named = set(setup["options"]["packages"].split())
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "skyvypack").rglob("*.py") if path.parent.name[0] != "_"}
+    folders = {path.parent.relative_to(ROOT) for path in sources()}
     data = {"skyvypack._data.builders", "skyvypack._data.cloud_init"}
     assert named - data == {".".join(folder.parts) for folder in folders}
 

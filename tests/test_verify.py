@@ -19,6 +19,7 @@ from skyvypack.verify import Check, Report, verify
 from skyvypack.verify.clones import Life, compare, side_by_side
 from skyvypack.verify.contract import Contract
 from skyvypack.verify.outside import Clone
+from skyvypack.verify.shell import RootShell
 
 # By way of sys.modules, because `skyvypack.verify` is the function, not the package.
 CONTRACT = sys.modules[Contract.__module__]
@@ -43,7 +44,7 @@ def make_spec(*names):
 
 def make_contract(folder, *names, scale=1.0, phase="first boot"):
     clone = Clone("bios", "bios", "tester", folder)
-    return Contract(make_spec(*names), clone, phase, folder / "run", host="local://", cwd=folder, scale=scale)
+    return Contract(make_spec(*names), clone, phase, folder / "run", root_shell=("sh",), cwd=folder, scale=scale)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,8 @@ def test_stopping_early_leaves_no_child(tmp_path):
         lines = (entry.read_bytes() for entry in Path("/proc").glob("[0-9]*/cmdline") if os.access(entry, os.R_OK))
         return [line for line in lines if folder in line and b"pytest" in line]
 
-    assert children()
+    while not children():
+        next(running)
     running.close()
     assert not children()
 
@@ -311,3 +313,39 @@ def test_missing_disk_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(InputError, match=r"no\.qcow2"):
         verify(make_spec("passing"), tmp_path / "no.qcow2", report_folder=tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+@pytest.fixture
+def shell(tmp_path):
+    shell = RootShell("here", ["sh"])
+    yield shell
+    shell.close()
+
+
+def test_shell_gives_code_output_and_errors_apart(shell):
+    """As testinfra's own backends do, for text, bytes and quotes of any kind, through one process."""
+    done = shell.host.run("printf 'grün\\n%%s' %s; printf \"it's\" >&2; exit 3", "a 'b' $c")
+    assert (done.rc, done.stdout, done.stderr) == (3, "grün\na 'b' $c", "it's")
+    assert shell.host.check_output("echo $PPID") == shell.host.check_output("echo $PPID")
+    assert shell.host.file("/etc/passwd").is_file
+
+
+def test_daemon_left_behind_holds_up_nothing(shell):
+    """A command's background process does not keep its answer from us."""
+    began = time.monotonic()
+    assert shell.host.run("sleep 30 & echo done").stdout == "done\n"
+    assert time.monotonic() - began < 10
+
+
+def test_lost_shell_is_an_error_once_and_started_again(shell):
+    """The command that lost it fails with what it was; the next one works."""
+    with pytest.raises(RuntimeError, match="kill"):
+        shell.host.run("kill -9 $PPID")
+    assert shell.host.check_output("echo back") == "back"
+
+
+def test_shell_that_cannot_start_says_why():
+    """What ssh complained of is in the error."""
+    shell = RootShell("nowhere", ["sh", "-c", "echo Connection refused >&2; exit 255"])
+    with pytest.raises(RuntimeError, match="Connection refused"):
+        shell.host.run("true")

@@ -117,14 +117,10 @@ clean() {
     find "$tree/var/log" -type f -delete
     : > "$tree/etc/machine-id"
     ln -s ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
-    mkdir -p "$tree/boot/efi"
-    printf '%s\n' 'LABEL=root / ext4 noatime,errors=remount-ro 0 1' \
-        'LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2' > "$tree/etc/fstab"
     # Packages have run ldconfig, sysusers and the like; systemd need not do it again at the first boot.
     touch -r "$tree/usr" "$tree/etc/.updated" "$tree/var/.updated"
     # Only what was made just now: Python's byte code remembers the time of each packaged file.
     find "$tree" -newer "$work/began" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    touch -d "@$SOURCE_DATE_EPOCH" "$tree/etc/.updated" "$tree/var/.updated"
 }
 
 # identity PURPOSE: a UUID that depends on nothing but the inputs.

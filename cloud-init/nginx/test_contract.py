@@ -1,1 +1,98 @@
 """The contract of role nginx."""
+
+import pytest
+
+# A whole configuration that uses each snippet the way its comment says.
+EVERY_SNIPPET = """
+events {}
+http {
+    map $http_upgrade $skyvyos_connection { default upgrade; "" ""; }
+    upstream backend {
+        include /etc/nginx/snippets/skyvyos-balance.conf;
+        server 10.0.0.11:80 max_fails=3 fail_timeout=10s;
+        server 10.0.0.12:80 max_fails=3 fail_timeout=10s;
+    }
+    server {
+        listen 127.0.0.1:8089;
+        root /srv/www;
+        location /a { include /etc/nginx/snippets/skyvyos-proxy.conf; proxy_pass http://127.0.0.1:3000; }
+        location /b { include /etc/nginx/snippets/skyvyos-proxy.conf; proxy_pass http://backend; }
+        include /etc/nginx/snippets/skyvyos-php.conf;
+    }
+}
+"""
+
+
+@pytest.mark.requirement("NGX-1", "SRV-1")
+def test_nginx_is_up_with_a_worker_for_each_cpu(host, settings):
+    """The service runs, its configuration is valid, and there are as many workers as CPUs."""
+    assert host.service("nginx").is_running
+    dump = host.check_output("nginx -T 2>/dev/null")
+    assert "worker_processes auto;" in dump
+    assert f"worker_connections {settings['worker_connections']};" in dump
+    assert f"client_max_body_size {settings['client_max_body_size']};" in dump
+    assert f"server_name {settings['server_name']};" in dump
+    workers, cpus = host.check_output("pgrep -fc '^nginx: worker'; nproc").split()
+    assert workers == cpus
+
+
+@pytest.mark.requirement("NGX-1")
+def test_pages_of_srv_www_are_served_and_logged(host, settings):
+    """A file put in /srv/www is served over HTTP and HTTPS, and the requests are in the access log."""
+    page = "/srv/www/skyvyos-contract.txt"
+    host.check_output(f"echo fresh >{page}")
+    try:
+        get = "import sys, urllib.request as u, ssl; c = ssl._create_unverified_context(); "
+        get += "print(u.urlopen(sys.argv[1] + '://127.0.0.1/skyvyos-contract.txt', context=c).read().decode())"
+        for scheme in ["https"] if settings["redirect_to_https"] else ["http", "https"]:
+            assert host.check_output(f'python3 -c "{get}" {scheme}') == "fresh"
+    finally:
+        host.run(f"rm -f {page}")
+    assert "skyvyos-contract.txt" in host.check_output("tail -n 5 /var/log/nginx/access.log")
+    assert host.file("/var/log/nginx/error.log").exists
+
+
+@pytest.mark.requirement("NGX-1")
+def test_tls_is_1_2_or_1_3_with_http_2(host):
+    """TLS 1.2 and 1.3 connect and agree on HTTP/2; TLS 1.1 is refused."""
+    client = "openssl s_client -connect 127.0.0.1:443 -alpn h2 </dev/null 2>/dev/null"
+    for version in ("tls1_2", "tls1_3"):
+        assert "ALPN protocol: h2" in host.run(client.replace("-alpn", f"-{version} -alpn")).stdout, version
+    # Level 0, or this machine's own OpenSSL would refuse before it asks.
+    old = client.replace("-alpn", "-tls1_1 -cipher DEFAULT@SECLEVEL=0 -alpn")
+    assert "Cipher is (NONE)" in host.run(old).stdout
+
+
+@pytest.mark.requirement("NGX-1", "BAS-7")
+def test_the_first_certificate_is_of_this_machine(host):
+    """It was made on first boot for the machine's name, and only root reads its key."""
+    script = """
+        openssl x509 -in /etc/nginx/tls/first.crt -noout -checkhost $(hostname)
+        stat -c '%a %U' /etc/nginx/tls/first.key
+        stat -c %Y /etc/nginx/tls/first.key /etc/machine-id
+    """
+    match, key, *times = host.check_output(script).splitlines()
+    assert "does match" in match
+    assert key == "600 root"
+    assert abs(int(times[0]) - int(times[1])) < 3600
+
+
+@pytest.mark.requirement("NGX-2")
+def test_each_snippet_works(host):
+    """nginx accepts a configuration with reverse proxy, load balancing and PHP."""
+    host.check_output(f"cat >/run/skyvyos-contract.conf <<'END'\n{EVERY_SNIPPET}\nEND")
+    assert host.run("nginx -t -c /run/skyvyos-contract.conf; rc=$?; rm /run/skyvyos-contract.conf; exit $rc").rc == 0
+
+
+@pytest.mark.requirement("NGX-1", "LOG-2")
+def test_logs_are_rotated_daily_for_four_weeks(host, roles):
+    """nginx's own logs follow the role logging, or four weeks without it."""
+    weeks = roles.get("logging", {}).get("weeks", 4)
+    lines = {line.strip() for line in host.file("/etc/logrotate.d/nginx").content_string.splitlines()}
+    assert {"daily", "compress", f"rotate {weeks * 7}"} <= lines
+
+
+@pytest.mark.requirement("RES-3")
+def test_nginx_outlives_a_shortage_of_memory(host):
+    """The OOM killer looks for another victim."""
+    assert int(host.check_output("systemctl show -P OOMScoreAdjust nginx.service")) < 0

@@ -10,7 +10,8 @@ import logging
 import click
 
 from skyvypack import __version__
-from skyvypack.cli.bake_verbs import bake, cache, verify
+from skyvypack.cli.bake_verbs import bake, verify
+from skyvypack.cli.cache_verbs import cache
 from skyvypack.cli.host_verbs import completion, doctor
 from skyvypack.cli.list_verbs import roles, schema, targets
 from skyvypack.cli.options import Verbs, example

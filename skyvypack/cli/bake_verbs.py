@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import click
 
 from skyvypack.cli import show
 from skyvypack.cli.options import cache_option, example, json_option, spec_option, target_option
+from skyvypack.errors import ContractFailed
 
 if TYPE_CHECKING:
-    from skyvypack.artifact import Artifact
     from skyvypack.bake import BakeResult
+    from skyvypack.machine import Firmware
     from skyvypack.verify import Report
 
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Bake although nothing changed; replace what is there.")
 @click.option("--offline", is_flag=True, help="Use the cached layer without asking the mirror for news.")
 @click.option("--no-verify", is_flag=True, help="Boot no clones: the template is not proven.")
-@click.option("--format", "formats", metavar="FORMAT", multiple=True, help="qcow2, raw, vmdk, ova, vhdx or vdi; repeat.")
+@click.option("--format", "formats", metavar="NAME", multiple=True, help="qcow2, raw, vmdk, ova, vhdx or vdi; repeat.")
 @json_option
 def bake(
     spec_file: Path,
@@ -67,6 +69,107 @@ def bake(
             report=report,
         )
     if as_json:
-        show.document(result)
+        show.document(_facts(result))
     else:
         _print_result(result)
+
+
+def _facts(result: BakeResult) -> dict[str, Any]:
+    artifact = result.artifact
+    told = {name: getattr(artifact, name) for name in ("folder", "name", "version", "target", "files")}
+    return {
+        "unchanged": result.unchanged,
+        "artifact": told | {"manifest": artifact.folder / "manifest.json"},
+        "report": result.report.as_dict() if result.report else None,
+        "timings": result.timings,
+    }
+
+
+def _print_result(result: BakeResult) -> None:
+    artifact = result.artifact
+    if result.unchanged:
+        click.echo(f"Nothing changed since this was baked, {artifact.manifest['created']}; --force bakes it anew.\n")
+    rows = [(str(file.path), show.size(file.size), f"sha256:{file.sha256}") for file in artifact.files]
+    show.table(rows, ("template", "size", "digest"))
+    if result.report:
+        print_report(result.report)
+    elif result.unchanged:
+        click.echo(f"\nproven then: {len(artifact.manifest['checks'])} checks; prove it again: skyvypack verify")
+    else:
+        click.echo("\nNOT proven: --no-verify was given. Prove it: skyvypack verify")
+    if result.timings:
+        times = {**result.timings, "all": sum(result.timings.values())}
+        click.echo()
+        show.table([(stage, show.clock(seconds)) for stage, seconds in times.items()], ("stage", "time"))
+
+
+def print_report(report: Report) -> None:
+    """Print what was proven: each requirement with the number of its checks and what came of it."""
+    counts = Counter(name for check in report.checks for name in check.requirements)
+    rows = [(one.id, str(counts[one.id]), one.state, one.reason) for one in report.requirements]
+    click.echo()
+    show.table(rows, ("requirement", "checks", "result", "why not"))
+    passed = sum(check.outcome == "passed" for check in report.checks)
+    verdict = "proven" if report.passed else "NOT proven"
+    where = f"clones {', '.join(report.clones)} ({report.accelerator})"
+    click.echo(f"\n{report.template} is {verdict}: {passed} of {len(report.checks)} checks passed on {where}")
+
+
+@click.command(epilog=example("skyvypack verify\nskyvypack verify output/skyvyos-1.0.0-qemu --firmware uefi"))
+@click.argument("template", type=click.Path(path_type=Path), required=False)
+@spec_option
+@click.option(
+    "--firmware",
+    type=click.Choice(["bios", "uefi"]),
+    multiple=True,
+    default=("bios", "uefi"),
+    show_default=True,
+    help="What clones boot with.",
+)
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="reports",
+    show_default=True,
+    help="Folder for JUnit XML and the clones' consoles.",
+)
+@cache_option
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    template: Path | None,
+    spec_file: Path,
+    firmware: tuple[Firmware, ...],
+    folder: Path,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Prove a finished template again, on booted clones.
+
+    Runs the contract of every role in the spec. TEMPLATE is what `bake` made, or a qcow2 file; without it, what
+    `bake` makes of the spec. Exits with 3 when a clone breaks the contract.
+    """
+    from skyvypack.cli.display import reporter
+    from skyvypack.progress import Progress
+    from skyvypack.spec import load
+    from skyvypack.verify import verify as verify_disk
+
+    spec = load(spec_file)
+    disk = _disk(template or Path("output") / f"{spec.name}-{spec.version}-qemu")
+    with reporter(as_json) as report:
+        found = verify_disk(
+            spec, disk, report_folder=folder, firmware=firmware, cache=cache, progress=Progress(report)
+        )
+    if as_json:
+        show.document(found.as_dict())
+        ctx.exit(0 if found.passed else ContractFailed.exit_code)
+    print_report(found)
+    found.require()
+
+
+def _disk(template: Path) -> Path:
+    from skyvypack.artifact import load
+
+    return load(template).file("qcow2").path if template.is_dir() else template

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skyvypack.cli.show import clock
 from skyvypack.progress import Event, Reporter
 
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ def reporter(as_json: bool) -> Iterator[Reporter]:
             yield show
     else:
         yield Lines()
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, as in ``2:07``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 @dataclass

@@ -24,7 +24,7 @@ _INSTALL = {
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, fix: bool, as_json: bool) -> None:
-    """Show what is installed, what is missing and the command that mends it.
+    """Show what this machine misses, and what mends it.
 
     Exits with 1 when something is missing that a local bake needs.
     """
@@ -65,7 +65,10 @@ def _mark(finding: Finding) -> str:
 @click.command(epilog=example("\n".join(_INSTALL.values())))
 @click.argument("shell", type=click.Choice(list(_INSTALL)))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, for the `skyvypack` command."""
+    """Print the completion script of a shell.
+
+    It completes the command `skyvypack`, not `python -m skyvypack`.
+    """
     from click.shell_completion import ShellComplete, get_completion_class
 
     from skyvypack.cli.app import cli

@@ -28,21 +28,18 @@ if TYPE_CHECKING:
 )
 @json_option
 def roles(name: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
-    """List the roles with their settings, or show one in detail."""
+    """List the roles, or show one in detail."""
     from skyvypack.roles import catalog
 
     known = catalog(paths)
-    if name is not None:
-        chosen = [known[_known(name, known, "role", "skyvypack roles")]]
-    else:
-        chosen = list(known.values())
+    chosen = [_known(name, known, "role", "skyvypack roles")] if name else list(known)
     if as_json:
-        show.document({role.name: _role_facts(role) for role in chosen})
-    elif name is not None:
-        _print_role(chosen[0])
+        show.document({role: _role_facts(known[role]) for role in chosen})
+    elif name:
+        _print_role(known[name])
     else:
-        rows = [(role.name, ", ".join(role.settings) or "-", role.summary) for role in chosen]
-        show.table(rows, ("role", "settings", "summary"))
+        rows = [(role, known[role].summary, ", ".join(known[role].settings) or "-") for role in chosen]
+        show.table(rows, ("role", "summary", "settings"))
 
 
 def _known(name: str, names: Iterable[str], what: str, verb: str) -> str:
@@ -67,9 +64,11 @@ def _print_role(role: Definition) -> None:
     if role.origins:
         click.echo(f"origins: {', '.join(role.origins)} (the first unless the spec says otherwise)")
     _section("settings", setting_rows(role.settings), ("setting", "value", "default", "meaning"))
-    _section("packages", [(name, _reason(value)) for name, value in role.content["packages"].items()], ("package", "why"))
-    units = [(unit, kind, why) for kind, group in role.content["services"].items() for unit, why in group.items()]
-    _section("services", units, ("unit", "is", "why"))
+    packages = [(name, _reason(value)) for name, value in role.content["packages"].items()]
+    _section("packages", packages, ("package", "why"))
+    services = role.content["services"].items()
+    units = [(unit, kind, _reason(why)) for kind, group in services for unit, why in group.items()]
+    _section("units", units, ("unit", "do", "why"))
     _section("files", [(path,) for path in role.templates()], ("file",))
 
 
@@ -79,8 +78,9 @@ def _section(title: str, rows: Sequence[tuple[str, ...]], headers: tuple[str, ..
         show.table(rows, headers)
 
 
-def _reason(package: Any) -> str:
-    return str(package["reason"]) if isinstance(package, Mapping) else str(package)
+def _reason(told: Any) -> str:
+    """Why a package or unit is there: written alone, or beside the releases it is for."""
+    return str(told["reason"]) if isinstance(told, Mapping) else str(told)
 
 
 def setting_rows(rules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -103,6 +103,29 @@ def _default(rule: Mapping[str, Any]) -> str:
         return "-"
     value = rule["default"]
     return str(value).lower() if isinstance(value, bool) else str(value) if value not in ("", [], {}, None) else "-"
+
+
+@click.command(epilog=example("skyvypack targets\nskyvypack targets qemu"))
+@click.argument("name", required=False)
+@json_option
+def targets(name: str | None, as_json: bool) -> None:
+    """List the targets: where templates can live.
+
+    With NAME only that one.
+    """
+    from skyvypack import targets as places
+
+    chosen = [_known(name, places.names(), "target", "skyvypack targets")] if name else places.names()
+    facts = {
+        target: {"builder": places.source(target).BUILDER, "settings": places.settings_rules(target)}
+        for target in chosen
+    }
+    if as_json:
+        show.document(facts)
+        return
+    for number, (target, fact) in enumerate(facts.items()):
+        click.echo(f"{chr(10) if number else ''}{target}: Packer's builder {fact['builder']}")
+        show.table(setting_rows(fact["settings"]), ("setting", "value", "default", "meaning"))
 
 
 @click.command(epilog=example("skyvypack schema > skyvypack.schema.json"))

@@ -19,7 +19,7 @@ SPEC_FILE = "skyvypack.yaml"
 class Verbs(click.Group):
     """The verbs in the order of use, and one way out for every error."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """In the order they were added: the order in which a user meets them."""
         return list(self.commands)
 

@@ -97,7 +97,7 @@ def _stopping() -> Iterator[None]:
     """Make the first SIGINT, SIGTERM or SIGHUP a KeyboardInterrupt, and later ones a note: cleanup is not cut short."""
     asked = False
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             os.write(2, b"already stopping; what was begun is being undone\n")

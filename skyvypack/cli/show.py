@@ -50,3 +50,8 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1000
     return f"{amount:.2f} GB"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as in ``2:07``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path), default=SPEC_FILE)
 @json_option
 def init(file: Path, as_json: bool) -> None:
-    """Write a commented spec to start from; an existing FILE is never overwritten."""
+    """Write a commented spec to start from.
+
+    An existing FILE is never overwritten.
+    """
     from skyvypack.spec import init_text
 
     try:
@@ -28,7 +31,7 @@ def init(file: Path, as_json: bool) -> None:
     except FileExistsError as error:
         raise InputError(f"{file} exists already", "name another file: skyvypack init other.yaml") from error
     except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}", "name a file in a folder you may write to") from error
+        raise InputError(f"cannot write {file}: {error.strerror}", "name a file where you may write") from error
     if as_json:
         show.document({"file": str(file)})
     else:
@@ -39,7 +42,7 @@ def init(file: Path, as_json: bool) -> None:
 @spec_option
 @json_option
 def validate(spec_file: Path, as_json: bool) -> None:
-    """Check a spec and show every problem at once, with its line."""
+    """Check a spec; show every problem at once, with its line."""
     from skyvypack.spec import load
 
     spec = load(spec_file)
@@ -65,23 +68,38 @@ def _summary(spec: Spec) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     default="bundle",
     show_default=True,
-    help="Folder to make; an existing one is never overwritten.",
+    help="Folder to make. One that holds an untouched bundle is made anew; any other is left alone.",
 )
-@click.option("--packer", "version", metavar="VERSION", help="Packer to write for.  [default: the installed one]")
+@click.option("--force", is_flag=True, help="Replace a bundle also when something in it was changed or built.")
+@click.option(
+    "--packer",
+    "version",
+    metavar="VERSION",
+    help="Packer to write for: such as 1.6.6, or latest.  [default: the installed one, else latest]",
+)
 @json_option
-def render(spec_file: Path, target: str, output: Path, version: str | None, as_json: bool) -> None:
-    """Write the bundle: Packer HCL, user-data and files that `packer build` takes without us."""
+def render(spec_file: Path, target: str, output: Path, force: bool, version: str | None, as_json: bool) -> None:
+    """Write the bundle that `packer build` takes without us.
+
+    It holds Packer HCL, user-data and scripts, and no secret.
+    """
     from skyvypack.render import render as render_bundle
     from skyvypack.spec import load
     from skyvypack.write import write
 
-    bundle = render_bundle(load(spec_file), target, version)
-    write(bundle, output)
+    bundle = render_bundle(load(spec_file), target, version or _installed_packer())
+    write(bundle, output, force)
     if as_json:
         facts = {name: getattr(bundle, name) for name in ("target", "builder", "dialect", "digest")}
         show.document({"folder": str(output), **facts, "files": list(bundle.files)})
     else:
         click.echo(f"{output}: {len(bundle.files)} files for Packer {bundle.dialect}, builder {bundle.builder}")
+
+
+def _installed_packer() -> str:
+    from skyvypack import command, packer
+
+    return packer.installed() if command.which("packer") else "latest"
 
 
 @click.command(
@@ -100,7 +118,7 @@ def render(spec_file: Path, target: str, output: Path, version: str | None, as_j
     help="Public keys (OpenSSH) that may log in as --user; may be given several times.",
 )
 def user_data(spec_file: Path, target: str, hostname: str, name: str | None, keys: tuple[Path, ...]) -> None:
-    """Print the user-data that a clone of the template gets at its first boot.
+    """Print the user-data for the first boot of a clone.
 
     Accounts and keys are never in the template itself: those of the spec, and --user, are made here.
     """
@@ -136,5 +154,5 @@ def _key_lines(file: Path) -> list[str]:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(f"cannot read {file}: {reason}", "give the .pub file of a key, as ssh-keygen writes it") from error
+        raise InputError(f"cannot read {file}: {reason}", "give the .pub file that ssh-keygen wrote") from error
     return [line for line in lines if line and not line.startswith("#")]

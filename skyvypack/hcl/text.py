@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from itertools import count
 
 from skyvypack.errors import SkyvypackError
 from skyvypack.hcl.values import Call, Choice, Equals, Expression, Heredoc, Ref, Template, Value, Word
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_KEYWORDS = frozenset({"false", "for", "null", "true"})
+_KEYWORDS = frozenset({"false", "for", "if", "in", "null", "true"})
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 _NEEDS_ESCAPE = re.compile(r'[$%](?=\{)|["\\]|[^ -~]')
 _HOLE_START = re.compile(r"([$%])(?=\{)")
@@ -87,7 +88,7 @@ def inline(value: Value) -> str:
         case Mapping():
             pairs = ", ".join(f"{key(name)} = {inline(item)}" for name, item in value.items())
             return f"{{ {pairs} }}" if pairs else "{}"
-        case Sequence():
+        case Sequence() if not isinstance(value, bytes | bytearray):
             return f"[{', '.join(map(inline, value))}]"
     raise HclError(f"{type(value).__name__} has no HCL form")
 
@@ -95,7 +96,8 @@ def inline(value: Value) -> str:
 def _number(value: int | float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise HclError(f"the number {value} has no HCL form")
-    return repr(value)
+    # Without an exponent, which not every reader of HCL knows.
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
 
 
 def _expression(value: Expression) -> str:

@@ -69,8 +69,9 @@ def _about(rule: Rule) -> Schema:
 def _value(rule: Rule) -> Schema:
     kinds = rule.get("type", list(_TYPES))
     forms = [_form(kind, rule) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
-    if "short" in rule:
-        forms.append(_value(rule["schema"][rule["short"]]))
+    short = rule.get("short")
+    if short:
+        forms.append({"type": "string"} if short == "*" else _value(rule["schema"][short]))
     if "coerce" in rule:
         forms.append({"type": "string", "pattern": f"^({SIZE})$"})
     if rule.get("nullable") or rule.get("type") in ("dict", "list"):

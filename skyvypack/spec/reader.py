@@ -40,6 +40,8 @@ def load(path: Path | str = DEFAULT_FILE) -> Spec:
     """
     path = Path(path)
     try:
+        if path.is_char_device():
+            raise InputError(f"{path} is a device, not a spec", _INIT_HINT)
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"there is no spec {path}", _INIT_HINT) from None

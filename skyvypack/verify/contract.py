@@ -7,9 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -42,8 +41,7 @@ class Contract:
         clone: what they are run against.
         phase: of the clone's life.
         folder: a new folder for the run's files; made here.
-        host: testinfra's address of the clone.
-        host_options: for testinfra's backend.
+        root_shell: command line that starts a root shell on the clone.
         cwd: working folder of the run, where ssh finds its open connection.
         scale: of the deadlines.
     """
@@ -52,8 +50,7 @@ class Contract:
     clone: Clone
     phase: Phase
     folder: Path
-    host: str
-    host_options: Mapping[str, Any] = field(default_factory=dict)
+    root_shell: tuple[str, ...]
     cwd: Path = Path()
     scale: float = 1.0
 
@@ -118,8 +115,7 @@ class Contract:
     def _facts(self) -> dict[str, Any]:
         spec = self.spec
         return {
-            "host": self.host,
-            "host_options": dict(self.host_options),
+            "root_shell": list(self.root_shell),
             "clone": asdict(self.clone) | {"folder": str(self.clone.folder.resolve())},
             "phase": self.phase,
             "record": str(self._record.resolve()),

@@ -15,10 +15,10 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
-import testinfra
 
 from skyvypack.roles import Port, Services
 from skyvypack.verify.outside import Clone
+from skyvypack.verify.shell import RootShell
 
 _FACTS = pytest.StashKey[dict[str, Any]]()
 _LONGEST = 4000
@@ -133,9 +133,11 @@ def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def host(facts: dict[str, Any]) -> Any:
-    """The clone, as testinfra sees it: root by sudo."""
-    return testinfra.get_host(facts["host"], **facts["host_options"])
+def host(facts: dict[str, Any]) -> Iterator[Any]:
+    """The clone, as testinfra sees it: every command is run by root."""
+    shell = RootShell(facts["clone"]["name"], facts["root_shell"])
+    yield shell.host
+    shell.close()
 
 
 @pytest.fixture(scope="module")

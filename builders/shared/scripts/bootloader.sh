@@ -25,9 +25,9 @@ mountpoint -q /boot/efi || mount /boot/efi
 
 say "grub"
 mkdir -p /boot/grub
-# The kernel gets root=UUID=…, GRUB's own default: a clone keeps its UUID on whatever bus its disk is, and another disk
-# with a file system called "root" cannot be taken for it. ttyS0 comes last, so that init's messages reach the serial
-# console; the kernel's reach both.
+# The kernel gets root=UUID=…, GRUB's own default: a clone keeps its UUID on whatever bus its disk is, and another
+# disk with a file system called "root" cannot be taken for it. ttyS0 comes last, so that init's messages reach the
+# serial console; the kernel's reach both.
 cat > /etc/default/grub <<'END'
 GRUB_DEFAULT=0
 GRUB_TIMEOUT=1

@@ -18,17 +18,26 @@ case "$0" in
 esac
 
 trap '' HUP PIPE
+step=begin
 say() { echo "skyvypack: $*"; }
-trap '[ $? -eq 0 ] || say "error: sealing failed"' EXIT
+begin() {
+    step=$1
+    say "sealing: $step"
+}
+# Packer waits for the power to go off; who watches the console stops it at this line.
+trap '[ $? -eq 0 ] || say "error: sealing failed at: $step"' EXIT
 cd /
 
-empty() { # every file and folder in the given folders; the folders stay, with owner and mode
+# Every file and folder in the given folders; the folders stay, with owner and mode.
+empty() {
     for folder in "$@"; do
-        [ ! -d "$folder" ] || find "$folder" -xdev -mindepth 1 -delete
+        [ -d "$folder" ] || continue
+        # Again, if something came or went meanwhile.
+        find "$folder" -xdev -mindepth 1 -delete 2> /dev/null || find "$folder" -xdev -mindepth 1 -delete
     done
 }
 
-say "sealing: stopping what writes"
+begin "stopping what writes"
 # Timers, sockets and paths first: they would start services again. systemd's own, the bus, logins and sshd stay.
 units=$(systemctl list-units --plain --no-legend --state=active,activating,reloading \
     --type=timer,socket,path,service | awk '{ print $1 }' |
@@ -38,7 +47,7 @@ systemctl stop systemd-timesyncd.service systemd-networkd-persistent-storage.ser
 # From here the journal lives in /run.
 journalctl --relinquish-var || true
 
-say "sealing: build account"
+begin "build account"
 rm -f /etc/sudoers.d/90-cloud-init-users /etc/sudoers.d/*packer* /etc/doas.d/*packer*
 if getent passwd packer > /dev/null; then
     # -f: although it is logged in, by the session that started us.
@@ -48,34 +57,37 @@ fi
 for file in /etc/subuid /etc/subgid; do
     [ ! -f "$file" ] || sed -i '/^packer:/d' "$file"
 done
-rm -rf /home/packer /var/mail/packer /var/spool/mail/packer /var/lib/sudo/lectured/packer /var/lib/sudo/ts/packer \
-    /var/lib/systemd/linger/packer /var/lib/AccountsService/users/packer
+rm -rf /home/packer /var/mail/packer /var/spool/mail/packer /var/lib/systemd/linger/packer
+# Who logged in, and who was told how to use sudo.
+empty /var/lib/sudo/lectured /var/lib/wtmpdb /var/lib/lastlog
 
-say "sealing: identity"
+begin "identity"
 # Not --machine-id, which writes "uninitialized": systemd would take a clone's first boot for a first boot of the
 # system, apply unit presets to all units, those that roles disabled too, and ask questions on the console.
 # An empty file gets a new id, and nothing else happens.
-cloud-init clean --logs --seed || true
+# Roles add what is theirs as /etc/cloud/clean.d/<role>, which this runs.
+cloud-init clean --logs --seed
 empty /var/lib/cloud
 : > /etc/machine-id
 [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
 rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/ssh/ssh_host_*-cert.pub
 rm -f /etc/ssh/sshd_config.d/50-cloud-init.conf
-rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed /boot/grub/grubenv.new
+rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed
 # "localhost" counts as no name: DHCP's or cloud-init's takes its place.
 echo localhost > /etc/hostname
-rm -f /etc/netplan/50-cloud-init.yaml /etc/systemd/network/*-cloud-init-*.network /etc/systemd/network/*-cloud-init-*.link \
-    /etc/network/interfaces.d/50-cloud-init /etc/udev/rules.d/70-persistent-net.rules
+sed -i '/^127\.0\.1\.1[[:space:]]/d' /etc/hosts
+rm -f /etc/netplan/50-cloud-init.yaml /etc/systemd/network/*-cloud-init-*.network \
+    /etc/systemd/network/*-cloud-init-*.link /etc/network/interfaces.d/50-cloud-init \
+    /etc/udev/rules.d/70-persistent-net.rules
 empty /var/lib/dhcp /var/lib/dhcpcd /var/lib/dhclient /var/lib/NetworkManager /var/lib/systemd/network \
-    /var/lib/systemd/timesync /var/lib/systemd/timers /var/lib/systemd/rfkill /var/lib/systemd/coredump \
-    /var/lib/private/systemd
+    /var/lib/systemd/timesync /var/lib/systemd/timers /var/lib/systemd/rfkill /var/lib/systemd/coredump
 
-say "sealing: traces"
+begin "traces"
 # Log files stay, empty: their owners and modes are what the daemons expect. Rotated ones and journals go.
 rm -rf /var/log/journal/* /var/log/*.gz /var/log/*.[0-9] /var/log/*/*.gz /var/log/*/*.[0-9] \
-    /var/log/installer /var/log/cloud-init*.log /var/log/unattended-upgrades/*
+    /var/log/installer /var/log/cloud-init*.log /var/lib/logrotate/status
 find /var/log -xdev -type f -exec truncate -s 0 {} +
-empty /var/lib/apt/lists /var/cache/apt/archives /tmp /var/tmp /var/crash /var/lib/systemd/catalog.new
+empty /var/lib/apt/lists /var/cache/apt/archives /tmp /var/tmp /var/crash
 mkdir -p /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 chown _apt:root /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 chmod 0700 /var/lib/apt/lists/partial /var/cache/apt/archives/partial
@@ -84,7 +96,7 @@ rm -f /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/bac
 rm -rf /root/.ssh /root/.cache /root/.config /root/.local /root/.gnupg /root/.wget-hsts /root/.lesshst
 find /root /home -xdev -maxdepth 2 -name '.*_history' -delete
 
-say "sealing: writing out"
+begin "writing out"
 sync
 # Freed blocks hold what was deleted; discarded, they are gone from the disk file too, and it is smaller.
 fstrim -a || say "sealing: a disk cannot discard"

@@ -1,0 +1,133 @@
+"""Writes docs/reference/ from the spec's schema, the roles, the targets and the command line.
+
+``python docs/generate_reference.py``, or ``nox -s docs``; tests/test_docs.py says when it has to be run again.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skyvypack import targets
+from skyvypack.cli.app import cli
+from skyvypack.cli.list_verbs import setting_rows
+from skyvypack.roles import Definition, catalog
+from skyvypack.spec import Machine, json_schema
+from skyvypack.spec.fields import RULES
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+# Defaults that the model holds, not the rules.
+_DEFAULTS = {"machine": {key: {"default": value} for key, value in asdict(Machine()).items()}}
+MARK = "<!-- Made by docs/generate_reference.py: do not edit. -->"
+
+
+def pages() -> dict[str, str]:
+    """Text of each page by its file name."""
+    return {
+        "spec.md": _page("The spec", _spec()),
+        "roles.md": _page("Roles", _roles()),
+        "targets.md": _page("Targets", _targets()),
+        "cli.md": _page("The command line", _cli()),
+        "skyvypack.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def _page(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([f"# {title}", "", MARK, "", *lines]).rstrip() + "\n"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(headers)} |"
+    yield "|" + "---|" * len(headers)
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""
+
+
+def _settings(rules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(("setting", "value", "default", "meaning"), setting_rows(rules))
+
+
+def _spec() -> Iterator[str]:
+    yield "Unknown keys are errors. Editors check a spec as you write it by `skyvypack.schema.json`, beside this page."
+    yield ""
+    rows = [
+        (f"`{row[0]}`" + (" (must be given)" if RULES[row[0]].get("required") else ""), *row[1:])
+        for row in setting_rows(RULES)
+    ]
+    yield from _table(("field", "value", "default", "meaning"), rows)
+    for name, rule in RULES.items():
+        fields = rule.get("schema", {})
+        fields = fields.get("schema", {}) if rule["type"] == "list" else fields
+        if fields:
+            yield f"## {name}"
+            yield ""
+            yield from _settings({key: _DEFAULTS.get(name, {}).get(key, {}) | rule for key, rule in fields.items()})
+
+
+def _roles() -> Iterator[str]:
+    yield "`skyvypack roles NAME` shows one with its packages, units and files."
+    yield ""
+    for role in catalog().values():
+        yield from _role(role)
+
+
+def _role(role: Definition) -> Iterator[str]:
+    yield f"## {role.name}"
+    yield ""
+    yield f"{role.summary}."
+    if role.requires:
+        yield f"Requires {', '.join(f'`{name}`' for name in role.requires)}."
+    if role.origins:
+        yield f"Origins: {', '.join(f'`{name}`' for name in role.origins)}; the first is the default."
+    yield ""
+    if role.settings:
+        yield from _settings(role.settings)
+
+
+def _targets() -> Iterator[str]:
+    for name in targets.names():
+        yield f"## {name}"
+        yield ""
+        yield f"Packer's builder `{targets.source(name).BUILDER}`."
+        yield ""
+        yield from _settings(targets.settings_rules(name))
+
+
+def _cli() -> Iterator[str]:
+    yield "Exit codes: 0 done, 1 failed, 2 the input is wrong, 3 the contract failed, 130 interrupted."
+    yield ""
+    yield from _verbs(cli, "skyvypack")
+
+
+def _verbs(group: click.Group, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        whole = f"{path} {name}"
+        yield f"## {whole}"
+        yield ""
+        yield textwrap.dedent(f"```\n{_help(command, whole)}\n```")
+        yield ""
+        if isinstance(command, click.Group):
+            yield from _verbs(command, whole)
+
+
+def _help(command: click.Command, path: str) -> str:
+    context = click.Context(command, info_name=path, terminal_width=100, help_option_names=["-h", "--help"])
+    return command.get_help(context)
+
+
+def main() -> None:
+    """Write every page."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
