@@ -159,12 +159,11 @@ def _boot(kernel: Path, cpu: str) -> str:
 def _wait_for_words(process: subprocess.Popen[bytes], seconds: float) -> bytes:
     """Read until the kernel speaks, the program ends or the time is up; returns what was read."""
     chunks: queue.Queue[bytes] = queue.Queue()
-    assert process.stdout is not None
-    descriptor = process.stdout.fileno()
 
     def read() -> None:
-        with contextlib.suppress(OSError):
-            while chunk := os.read(descriptor, 4096):
+        assert process.stdout is not None
+        with process.stdout as output:
+            while chunk := os.read(output.fileno(), 4096):
                 chunks.put(chunk)
         chunks.put(b"")
 

@@ -321,7 +321,7 @@ def _refuse(final: Path, new: Artifact, replace: bool) -> None:
         old = _manifest(final)
     except InputError as error:
         raise InputError(f"{final} exists and is not ours to replace", hint) from error
-    foreign = sorted(_contents(final) - set(old["contents"]))
+    foreign = sorted(_contents(final) - set(map(str, old["contents"])))
     if foreign:
         raise InputError(f"{final} holds what no bake made: {', '.join(foreign[:5])}", hint)
     if not replace and [entry["sha256"] for entry in old["files"]] != [file.sha256 for file in new.files]:

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyvypack import __version__, artifact, disk, layers, packer, runs, scan, seed, timings
+from skyvypack import __version__, artifact, disk, images, layers, packer, runs, scan, seed, timings
 from skyvypack.accelerator import Accelerator, choose, qemu_version
 from skyvypack.artifact import Artifact
 from skyvypack.bundle import Bundle
 from skyvypack.errors import InputError
-from skyvypack.layers import Layer
 from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
@@ -93,7 +92,10 @@ def bake(
     wanted = tuple(dict.fromkeys(("qcow2", *(formats or spec.target_settings(target)["formats"]))))
     with _sole_owner(final), runs.run_folder(cache) as run:
         progress = Progress(report)
-        inputs = _inputs(spec, bundle, wanted, layers.key(bundle, spec, offline=offline, cache=cache))
+        artifact.recover(final)
+        with progress.stage("inputs", "See whether anything changed"):
+            start_key = _start_key(spec, bundle, cache, progress, offline=offline)
+        inputs = _inputs(spec, bundle, wanted, start_key)
         standing = _standing(final, inputs, force=force, verified=verify)
         if standing:
             return BakeResult(standing, unchanged=True)
@@ -110,6 +112,12 @@ def _sole_owner(final: Path) -> Iterator[None]:
             yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise InputError(f"cannot write to {final.parent}: {error.strerror}", "choose another --output") from error
+
+
+def _start_key(spec: Spec, bundle: Bundle, cache: Path, progress: Progress, *, offline: bool) -> str:
+    if spec.base.kind == "bootstrap":
+        return layers.key(bundle, spec, cache=cache, offline=offline)
+    return images.fetch(spec.base, cache=cache, progress=progress, offline=offline).name
 
 
 def _inputs(spec: Spec, bundle: Bundle, formats: tuple[str, ...], layer_key: str) -> dict[str, str]:
@@ -143,6 +151,21 @@ def _standing(final: Path, inputs: Mapping[str, str], *, force: bool, verified: 
 
 
 @dataclass(frozen=True, slots=True)
+class _Start:
+    """What Packer boots first.
+
+    Args:
+        folder: holds ``disk.qcow2``; for a layer also its kernel and initramfs.
+        checksum: of the disk, as Packer writes one.
+        kernel: for the accelerator's probe; None to probe with the host's.
+    """
+
+    folder: Path
+    checksum: str
+    kernel: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     """One bake's wishes and places."""
 
@@ -166,27 +189,41 @@ class _Job:
         runs.remove(self.partial)
         self.partial.mkdir()
         try:
-            with layers.ensure(
-                self.bundle, self.spec, cache=self.cache, progress=self.progress, offline=self.offline
-            ) as layer:
-                accelerator = self._accelerator(layer)
-                raw = self._build(layer, accelerator)
-            report = self._finish(raw, layer, accelerator, verify=verify)
+            with self._start() as start:
+                accelerator = self._accelerator(start)
+                raw = self._build(start, accelerator)
+            report = self._finish(raw, accelerator, verify=verify)
             finished = artifact.publish(self.partial, self.final, replace=replace)
         finally:
             runs.remove(self.partial)
         return BakeResult(finished, report, timings=dict(self.progress.timings))
 
-    def _accelerator(self, layer: Layer) -> Accelerator:
+    @contextmanager
+    def _start(self) -> Iterator[_Start]:
+        """What Packer boots first; a layer is kept from being pruned until the block is left."""
+        if self.spec.base.kind == "bootstrap":
+            with layers.ensure(
+                self.bundle, self.spec, cache=self.cache, progress=self.progress, offline=self.offline
+            ) as layer:
+                yield _Start(layer.folder, f"sha256:{layer.digest}", layer.kernel)
+            return
+        image = images.fetch(self.spec.base, cache=self.cache, progress=self.progress, offline=self.offline)
+        folder = self.run / "image"
+        folder.mkdir()
+        (folder / "disk.qcow2").symlink_to(image.resolve())
+        # `fetch` has compared the image with its checksum; a list of checksums is not downloaded again.
+        yield _Start(folder, self.spec.base.checksum or "none", None)
+
+    def _accelerator(self, start: _Start) -> Accelerator:
         wish = self.spec.target_settings(self.bundle.target)["accelerator"]
         with self.progress.stage("accelerator", "Find out how guests run here"):
-            chosen = choose(layer.kernel, wish, cache=self.cache)
+            chosen = choose(start.kernel, wish, cache=self.cache)
         self.progress.note("accelerator", f"{chosen.name}: {chosen.reason}")
         self.progress.expected = timings.expected(self.cache, f"{self.bundle.target}-{chosen.name}")
         return chosen
 
-    def _build(self, layer: Layer, accelerator: Accelerator) -> Path:
-        """Let Packer boot and configure the layer; returns the raw disk, scanned."""
+    def _build(self, start: _Start, accelerator: Accelerator) -> Path:
+        """Let Packer boot and configure what it starts from; returns the raw disk, scanned."""
         folder = write(self.bundle, self.run / "bundle")
         secret, public = seed.keypair(folder / "build")
         access = (folder / "vendor-data.in").read_text().replace("@PUBLIC_KEY@", public.strip())
@@ -194,14 +231,14 @@ class _Job:
         console = self.partial / "logs" / "bake-console.log"
         console.parent.mkdir()
         variables = {
-            "layer": str(layer.folder),
+            "layer": str(start.folder),
             "seed": str(secret.parent),
             "output_directory": str(self.run / "packer"),
             "accelerator": accelerator.name,
             "ssh_timeout": f"{_SSH_MINUTES * accelerator.scale:.0f}m",
             "console": str(console.resolve()),
             "compress": "false",
-            "disk_checksum": f"sha256:{layer.digest}",
+            "disk_checksum": start.checksum,
         }
         packer.build(
             folder,
@@ -223,7 +260,7 @@ class _Job:
             scan.check(raw, forbidden=scan.bake_key(secret), spec=self.spec)
         return raw
 
-    def _finish(self, raw: Path, layer: Layer, accelerator: Accelerator, *, verify: bool) -> Report | None:
+    def _finish(self, raw: Path, accelerator: Accelerator, *, verify: bool) -> Report | None:
         """Write the formats, prove the qcow2 that ships, and write the manifest, in the partial folder."""
         packages = artifact.packages(raw)
         files = artifact.write_formats(raw, self.partial, self.formats, self.spec, self.progress)
@@ -266,4 +303,9 @@ class _Job:
 
 def _tools(packer_version: str) -> dict[str, str]:
     """The version of each program that took part."""
-    return {"skyvypack": __version__, "packer": packer_version, "qemu": qemu_version(), "mmdebstrap": layers.mmdebstrap_version()}
+    return {
+        "skyvypack": __version__,
+        "packer": packer_version,
+        "qemu": qemu_version(),
+        "mmdebstrap": layers.mmdebstrap_version(),
+    }

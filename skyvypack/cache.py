@@ -1,8 +1,8 @@
 """The cache's layers, downloaded packages and images: who uses them, how much they take, what goes when it is too much.
 
-Each layer and image has a lock file of its own in ``<cache>/locks``: held shared by whoever reads it, exclusive by
-whoever makes or removes it. The kernel drops a lock with its process. Lock files stay: removing one would leave two
-processes with a lock each.
+Each layer and image has two lock files in ``<cache>/locks``: one is held shared by whoever reads it and exclusive by
+whoever removes or replaces it, the other by whoever makes it. The kernel drops a lock with its process. Lock files
+stay: removing one would leave two processes with a lock each.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def sweep(cache: Path) -> None:
     """Remove what killed builds and downloads left half-made."""
     for folder in _FOLDERS:
         for half in (cache / folder).glob(".*.part"):
-            with exclusive(finished_path(half), wait=False) as free:
+            with exclusive(half, wait=False) as free:
                 if free:
                     remove(half)
 
@@ -93,13 +93,13 @@ def half_path(item: Path) -> Path:
     return item.with_name(f".{item.name}.part")
 
 
-def finished_path(half: Path) -> Path:
-    """The inverse of `half_path`."""
-    return half.with_name(half.name.removeprefix(".").removesuffix(".part"))
-
-
 def exclusive(item: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
-    """Be the only one to make or remove a layer or an image; yields False when it is in use and `wait` is not set."""
+    """Be the only one to remove an item, or to make the half-made one; yields False when it is not free now.
+
+    Args:
+        item: path of a layer or an image, or its `half_path`.
+        wait: wait until it is free.
+    """
     return runs.lock(_lock_file(item), wait=wait)
 
 
@@ -191,8 +191,7 @@ def _remove_unused(entry: Entry) -> bool:
     with exclusive(entry.path, wait=False) as free:
         if free:
             # Out of its place first: a removal that is killed half-way leaves nothing that looks whole.
-            half = half_path(entry.path)
-            remove(half)
-            entry.path.rename(half)
-            remove(half)
+            going = half_path(entry.path.with_name(f"{entry.path.name}.gone"))
+            entry.path.rename(going)
+            remove(going)
         return free

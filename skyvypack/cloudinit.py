@@ -44,6 +44,8 @@ _APT_UNITS = (
     "apt-daily-upgrade.service",
     "unattended-upgrades.service",
 )
+# Switches the module off; a text, as the schema of bookworm's cloud-init knows no other type here.
+_NO_LOCALE = "false"
 _CLONE_CONFIG = "/etc/cloud/cloud.cfg.d/90-skyvyos.cfg"
 
 
@@ -81,7 +83,7 @@ def bake_user_data(spec: Spec, target: str) -> str:
         "ssh_deletekeys": True,
         # These keys die with the bake; the RSA key of a clone would cost an emulated machine half a minute.
         "ssh_genkeytypes": ["ed25519"],
-        "locale": False,
+        "locale": _NO_LOCALE,
         "apt": {"preserve_sources_list": True},
     }
     if spec.base.kind != "bootstrap":
@@ -116,10 +118,9 @@ def _clone_config(target: str) -> str:
         "ssh_genkeytypes": ["ed25519", "rsa"],
         "preserve_hostname": False,
         "manage_etc_hosts": "localhost",
-        # The template's repositories and locale are its own: cloud-init would write its default mirrors over them,
-        # and call a program of the package locales.
+        # The template's repositories and locale are its own.
         "apt": {"preserve_sources_list": True},
-        "locale": False,
+        "locale": _NO_LOCALE,
         "system_info": {"network": {"renderers": ["networkd"], "activators": ["networkd"]}},
     }
     # On one line: ds-identify reads this list with a shell script that knows no other form.
@@ -143,7 +144,7 @@ def _script(roles: Sequence[Role]) -> str:
     lines = [
         "set -e",
         "step='apt units'",
-        "say() { echo \"skyvypack: $1\"; echo \"skyvypack: $1\" >/dev/console || :; }",
+        'say() { echo "skyvypack: $1"; echo "skyvypack: $1" >/dev/console || :; }',
         "trap 'code=$?; [ $code -eq 0 ] || say \"failed: $step (exit code $code)\"; exit $code' EXIT",
         # Enabling what is enabled costs seconds each in an emulated machine: Debian asks its SysV scripts, in Perl.
         'enable() { for unit; do systemctl is-enabled "$unit" >/dev/null || systemctl enable "$unit"; done; }',
@@ -227,7 +228,9 @@ def first_boot_user_data(
         config["hostname"] = hostname.partition(".")[0]
         if "." in hostname:
             config["fqdn"] = hostname
-    config["users"] = [_account(user) for user in (spec.users if users is None else users)]
+    accounts = [_account(user) for user in (spec.users if users is None else users)]
+    # No account, not even cloud-init's default: an empty list, which the schema of bookworm's does not allow.
+    config["users"] = accounts or ({} if spec.debian == "bookworm" else [])
     text = _cloud_config(config, f"first boot of a clone of {spec.name} {spec.version}; made by skyvypack")
     encode(text, target)
     return text

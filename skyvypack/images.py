@@ -47,7 +47,7 @@ def fetch(base: Base, *, cache: Path, progress: Progress, offline: bool = False)
     algorithm, wanted = _checksum(base)
     image = folder / f"{place}-{algorithm}-{wanted}{Path(urlsplit(base.url).path).suffix}"
     while not _hold(image):
-        with store.exclusive(image):
+        with store.exclusive(store.half_path(image)):
             if not image.exists():
                 _download(base.url, image, algorithm, wanted, progress)
     return image

@@ -242,12 +242,13 @@ def _open(folder: Path, *, cached: bool = True) -> Layer | None:
 @contextmanager
 def _alone(folder: Path, progress: Progress) -> Iterator[None]:
     """Be the only one to make this layer; say so when that means waiting."""
-    with store.exclusive(folder, wait=False) as free:
+    half = store.half_path(folder)
+    with store.exclusive(half, wait=False) as free:
         if free:
             yield
             return
-    progress.note("layer", "another bake is making or using this layer: waiting for it")
-    with store.exclusive(folder):
+    progress.note("layer", "another bake is making this layer: waiting for it")
+    with store.exclusive(half):
         yield
 
 
@@ -273,9 +274,10 @@ def _make(wish: _Wish, folder: Path, progress: Progress) -> None:
         with store.space_errors(cache, "a layer", needed), _run_of_our_own(cache):
             _run_script(wish, half, cache / "debs", progress, needed)
             _finish(wish, half / "layer")
-        if folder.exists():
-            folder.rename(half / "replaced")
-        (half / "layer").rename(folder)
+        with store.exclusive(folder):
+            if folder.exists():
+                folder.rename(half / "replaced")
+            (half / "layer").rename(folder)
     finally:
         store.remove(half)
 

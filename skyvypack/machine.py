@@ -244,6 +244,7 @@ class Machine:
 
     def _connecting(self, deadline: float) -> Waiting[None]:
         log = self.folder / "ssh.log"
+        said = ""
         while True:
             self._disconnect()
             with log.open("wb") as errors:
@@ -253,11 +254,12 @@ class Machine:
             while master.poll() is None:
                 if (self.folder / CONTROL).exists():
                     return
-                self._check(deadline, f"does not answer to SSH ({_last_line(log)})")
+                self._check(deadline, f"does not answer to SSH ({said})")
                 yield
+            said = _last_line(log) or said
             retry = time.monotonic() + _RETRY
             while time.monotonic() < retry:
-                self._check(deadline, f"does not answer to SSH ({_last_line(log)})")
+                self._check(deadline, f"does not answer to SSH ({said})")
                 yield
 
     def settling(self, seconds: float) -> Waiting[str]:

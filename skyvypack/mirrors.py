@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -150,8 +151,13 @@ def _download(url: str) -> str:
     try:
         with urlopen(url, timeout=_TIMEOUT) as answer:
             return str(answer.read().decode(errors="replace"))
-    except OSError as error:
-        raise _unreachable(url, str(error.reason if isinstance(error, URLError) else error)) from error
+    except HTTPError as error:
+        error.close()
+        raise _unreachable(url, str(error)) from error
+    except (OSError, HTTPException) as error:
+        # What HTTPException says may quote a password.
+        text = "not an answer" if isinstance(error, HTTPException) else str(getattr(error, "reason", error))
+        raise _unreachable(url, text) from error
 
 
 def _unreachable(url: str, reason: str) -> SkyvypackError:

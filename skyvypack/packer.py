@@ -270,8 +270,9 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> Diagnosis | None
 
     def read() -> None:
         assert process.stdout is not None
-        for raw in process.stdout:
-            lines.put(raw.decode(errors="replace").rstrip("\r\n"))
+        with process.stdout as output:
+            for raw in output:
+                lines.put(raw.decode(errors="replace").rstrip("\r\n"))
         lines.put(None)
 
     threading.Thread(target=read, daemon=True, name="packer's output").start()

@@ -62,7 +62,9 @@ def test_every_verb_that_reports_takes_json(verb: tuple[str, ...]) -> None:
 
 def test_the_first_lines_of_help_are_whole(run: Run) -> None:
     """No verb's summary is cut off in the list of verbs."""
-    assert "..." not in run("--help").stdout
+    verbs = run("--help").stdout.partition("Commands:")[2]
+    assert "completion" in verbs
+    assert "..." not in verbs
 
 
 def test_init_writes_a_spec_that_is_good(run: Run, tmp_path: Path) -> None:
@@ -311,7 +313,8 @@ def test_every_module_of_the_command_line_starts_light(tmp_path: Path) -> None:
 
     code = "import sys, skyvypack.cli.app; print(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"cerberus", "jinja2", "rich", "pytest", "yaml", "hcl2", "skyvypack.spec", "skyvypack.bake"} & set(loaded)
+    slow = {"cerberus", "jinja2", "rich", "pytest", "yaml", "hcl2", "skyvypack.spec", "skyvypack.bake"}
+    assert not slow & set(loaded)
 
 
 def test_doctor_tells_each_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,9 @@ class TestBakeUserData:
             "defer": True,
         }
 
-    @pytest.mark.parametrize("text", ["", "one line", "a \nb\n", "\n\nx\n", " lead\n", "é \u2028 \x85 x\n", "yes\n", "a\r\nb\r\n"])
+    @pytest.mark.parametrize(
+        "text", ["", "one line", "a \nb\n", "\n\nx\n", " lead\n", "é \u2028 \x85 x\n", "yes\n", "a\r\nb\r\n"]
+    )
     def test_any_text_survives_yaml(self, text: str) -> None:
         """Blanks, odd line ends and words that YAML knows come out as they went in."""
         role = make_role(files=(RoleFile("/etc/x", text),))
@@ -198,8 +200,10 @@ class TestFirstBoot:
         ]
 
     def test_no_accounts_means_none(self) -> None:
-        """An empty list, not cloud-init's default."""
-        assert parsed(cloudinit.first_boot_user_data(make_spec(users=(ADMIN,)), users=())) == {"users": []}
+        """An empty list of accounts, in the form that each release accepts, not cloud-init's default."""
+        spec = make_spec(users=(ADMIN,))
+        assert parsed(cloudinit.first_boot_user_data(spec, users=())) == {"users": []}
+        assert parsed(cloudinit.first_boot_user_data(replace(spec, debian="bookworm"), users=())) == {"users": {}}
 
     def test_too_much_for_the_target_is_an_error_with_both_sizes(self) -> None:
         """Not even compressed: random keys do not compress."""

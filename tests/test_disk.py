@@ -79,8 +79,8 @@ def test_convert_never_overwrites(tmp_path: Path) -> None:
 
 def test_full_disk_leaves_nothing(tmp_path: Path, fake_tool: object) -> None:
     """When qemu-img runs out of space its half file goes, and the hint says what to do."""
-    script = 'for last; do :; done; echo half > "$last"; echo "(10.00/100%)"; echo "error: No space left on device"; exit 1'
-    fake_tool("qemu-img", script)  # type: ignore[operator]
+    write_half = 'for last; do :; done; echo half > "$last"; echo "(10.00/100%)"'
+    fake_tool("qemu-img", f'{write_half}; echo "error: No space left on device"; exit 1')  # type: ignore[operator]
     seen: list[float] = []
     with pytest.raises(CommandFailed, match="No space left") as caught:
         disk.convert(tmp_path / "f", tmp_path / "half", "qcow2", progress=seen.append)

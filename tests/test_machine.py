@@ -4,10 +4,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
+import fake_guest
 import pytest
 
 from skyvypack import machine as machines
@@ -19,13 +19,6 @@ from skyvypack.qmp import Connection, Monitor
 from skyvypack.verify.outside import Clone
 
 TCG = Accelerator("tcg", "test", ("-accel", "tcg,thread=multi", "-cpu", "max"), 1.0)
-TABLE = """Hub 0 (net0):
-  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
-  TCP[ESTABLISHED]   20        10.0.2.15    22       10.0.2.2 50123     0     0
-  TCP[SYN_SENT]      21        10.0.2.15    83       10.0.2.2 50124     0     0
-  TCP[HOST_FORWARD]  14        127.0.0.1 40022      10.0.2.15    22     0     0
-  UDP[236 sec]       15        10.0.2.15 44000       10.0.2.3    53     0     0
-"""
 
 
 def make_machine(folder, disk=Path("disk.qcow2"), **rest):
@@ -100,7 +93,8 @@ def test_monitor_socket_may_lie_deep(tmp_path):
 def test_forward_is_made_once_and_its_port_is_read_from_qemu(qmp):
     """A known forward is used again; a new one is asked for with a free port that QEMU chooses."""
     monitor, asked, answers = qmp
-    answers += [TABLE, TABLE, "", TABLE.replace("40022", "40023").replace("10.0.2.15    22 ", "10.0.2.15    81 ")]
+    after = fake_guest.TABLE.replace("40022", "40023").replace("10.0.2.15    22 ", "10.0.2.15    81 ")
+    answers += [fake_guest.TABLE, fake_guest.TABLE, "", after]
     assert monitor.forward(22) == 40022
     assert monitor.forward(81) == 40023
     lines = [one["arguments"]["command-line"] for one in asked if "command-line" in one["arguments"]]
@@ -131,49 +125,14 @@ def test_port_that_hangs_up_does_not_answer(monkeypatch, tmp_path):
         assert Clone("bios", "bios", "tester", tmp_path).answers(81, seconds=2) is False
 
 
-# Takes QEMU's place: its console prints what CONSOLE says, and its monitor knows one forward.
-FAKE_QEMU = """
-import json, os, pathlib, socket
-pathlib.Path("console.log").write_text(CONSOLE)
-with socket.socket(socket.AF_UNIX) as listener:
-    listener.bind("qmp")
-    listener.listen()
-    while True:
-        channel, _ = listener.accept()
-        with channel, channel.makefile("rw") as stream:
-            print("{}", file=stream, flush=True)
-            for line in stream:
-                command = json.loads(line)["execute"]
-                answer = TABLE if command == "human-monitor-command" else {}
-                print(json.dumps({"return": answer}), file=stream, flush=True)
-                if command in ENDS:
-                    os._exit(0)
-"""
-
-# Takes ssh's place: lets us in, and knows a boot_id that changes with each reboot.
-FAKE_SSH = """
-case "$*" in
-*-M*) touch control; exec sleep 60 ;;
-*reboot*) rm -f control; echo more >> boots ;;
-*boot_id*) cat boots 2>/dev/null || : ; echo id ;;
-*is-system-running*) echo running ;;
-*) exit 7 ;;
-esac
-"""
-
-
 @pytest.fixture
 def guest(tmp_path, fake_tool):
     """Makes a `Machine` whose QEMU and ssh are fakes."""
 
-    def make(console="", ssh=FAKE_SSH, ends=("quit", "system_powerdown")):
+    def make(console="", ssh=fake_guest.SSH, ends=fake_guest.ENDS):
+        fake_guest.install(tmp_path, fake_tool, console=console, ssh=ssh, ends=ends)
         disk = tmp_path / "disk.qcow2"
         disk.write_bytes(b"QFI")
-        script = tmp_path / "qemu.py"
-        script.write_text(f"CONSOLE = {console!r}\nTABLE = {TABLE!r}\nENDS = {ends!r}\n{FAKE_QEMU}")
-        fake_tool("qemu-system-x86_64", f"exec {sys.executable} {script}")
-        fake_tool("qemu-img", """echo '{"format": "qcow2", "virtual-size": 1073741824}'""")
-        fake_tool("ssh", ssh)
         return make_machine(tmp_path, disk)
 
     return make
@@ -214,14 +173,14 @@ def test_guest_that_never_answers_is_given_up_with_the_last_words_of_ssh_and_con
     """The deadline is kept, and the error says what ssh said and how far the guest got."""
     ssh = "echo Connection reset by peer; exit 255"
     with guest("[    0.5] Linux version 6.12\n", ssh=ssh) as machine, pytest.raises(ContractFailed) as failed:
-        wait(machine.connecting(0.3))
+        wait(machine.connecting(1))
     assert "Connection reset by peer" in failed.value.message
     assert "kernel" in failed.value.message
 
 
 def test_guest_that_never_settles_is_given_up(guest):
     """A system that is still starting at the deadline is a failure that says so."""
-    with guest(ssh=FAKE_SSH.replace("echo running", "echo starting")) as machine:
+    with guest(ssh=fake_guest.SSH.replace("echo running", "echo starting")) as machine:
         wait(machine.connecting(5))
         with pytest.raises(ContractFailed, match="is still starting"):
             wait(machine.settling(0.2))

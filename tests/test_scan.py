@@ -18,10 +18,11 @@ from skyvypack.spec.model import Spec
 SPEC = Spec("web", "1.0.0", "trixie", roles=())
 BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}\n-----END PRIVATE KEY-----\n"
-ENCRYPTED = f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES,00\n\n{BODY}\n-----END RSA PRIVATE KEY-----\n"
-PUTTY = f"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: x\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 1\n{BODY}\n"
+ENCRYPTED = f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES,00\n\n{BODY}\n"
+PUTTY = f"PuTTY-User-Key-File-3: ssh-ed25519\nComment: x\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 1\n{BODY}\n"
 JSON = '{"private_key": "-----BEGIN PRIVATE KEY-----\\n' + BODY + '\\n-----END PRIVATE KEY-----"}'
-FORBIDDEN = {"the bake's public key": b"AAAAC3NzaC1lZDI1NTE5AAAAIForbiddenForbidden"}
+PUBLIC = "AAAAC3NzaC1lZDI1NTE5AAAAIForbiddenForbidden"
+FORBIDDEN = {"the bake's public key": PUBLIC.encode()}
 
 # path: (content, the path that is reported, what is said of it)
 LEAKS: Mapping[str, tuple[str, str, str]] = {
@@ -79,7 +80,7 @@ LEAKS: Mapping[str, tuple[str, str, str]] = {
         ("/opt/encrypted", ENCRYPTED, "", "private key"),
         ("/opt/x.ppk", PUTTY, "", "private key"),
         ("/srv/service-account.json", JSON, "", "private key"),
-        ("/usr/share/doc/x", f"ssh-ed25519 {FORBIDDEN["the bake's public key"].decode()}", "", "the bake's public key"),
+        ("/usr/share/doc/x", f"ssh-ed25519 {PUBLIC}", "", "the bake's public key"),
     ]
 }
 
@@ -141,13 +142,14 @@ def test_check_raises(tmp_path: Path) -> None:
 def test_packages_may_ship_test_keys(tmp_path: Path) -> None:
     """Keys that packages own under /usr are theirs, also when their list names the unmerged path; others are not."""
     owned = {"/usr/share/doc/tls/test.pem": PEM, "/usr/lib/go/id_test": PEM, "/usr/share/npm/.npmrc": "_auth=x"}
+    listed = "/usr/share/doc/tls/test.pem\n/lib/go/id_test\n/usr/share/npm/.npmrc\n/etc/package.pem\n"
     files = {
         **images.CLEAN,
         **owned,
         "/lib": "-> usr/lib",
         "/etc/package.pem": PEM,
         "/usr/share/doc/tls/other.pem": PEM,
-        "/var/lib/dpkg/info/tls.list": "/usr/share/doc/tls/test.pem\n/lib/go/id_test\n/usr/share/npm/.npmrc\n/etc/package.pem\n",
+        "/var/lib/dpkg/info/tls.list": listed,
     }
     assert scan.scan(images.disk(tmp_path, files), forbidden={}, spec=SPEC) == [
         "BAS-7: /etc/package.pem: private key",
@@ -193,8 +195,7 @@ def test_roles_cannot_ship_identities(tmp_path: Path) -> None:
 @pytest.mark.tool
 def test_deleted_data(tmp_path: Path) -> None:
     """A deleted file's bytes are still a leak, told by their place, until the free blocks are zeroed."""
-    forbidden = FORBIDDEN["the bake's public key"].decode()
-    raw = images.disk(tmp_path, {**images.CLEAN, "/srv/key": PEM, "/srv/pub": forbidden})
+    raw = images.disk(tmp_path, {**images.CLEAN, "/srv/key": PEM, "/srv/pub": PUBLIC})
     images.debugfs(raw, "rm /srv/key", "rm /srv/pub")
     found = scan.scan(raw, forbidden=FORBIDDEN, spec=SPEC)
     assert [line.split()[1:4] for line in found] == [["deleted", "data", "at"]] * 2
@@ -213,7 +214,7 @@ def test_deleted_data(tmp_path: Path) -> None:
 )
 def test_outside_of_the_file_system(own: Path, offset: int, where: str) -> None:
     """The ESP and the gaps between partitions are searched too."""
-    images.write_at(own, offset, FORBIDDEN["the bake's public key"])
+    images.write_at(own, offset, PUBLIC.encode())
     assert scan.scan(own, forbidden=FORBIDDEN, spec=SPEC) == [f"BAS-7: {where}: the bake's public key"]
 
 

@@ -316,7 +316,8 @@ def test_missing_disk_is_refused_before_anything_is_made(tmp_path):
 
 
 @pytest.fixture
-def shell(tmp_path):
+def shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     shell = RootShell("here", ["sh"])
     yield shell
     shell.close()
@@ -328,6 +329,14 @@ def test_shell_gives_code_output_and_errors_apart(shell):
     assert (done.rc, done.stdout, done.stderr) == (3, "grün\na 'b' $c", "it's")
     assert shell.host.check_output("echo $PPID") == shell.host.check_output("echo $PPID")
     assert shell.host.file("/etc/passwd").is_file
+
+
+def test_shell_leaves_nothing_behind(shell, tmp_path):
+    """Its folder of answers goes with it."""
+    assert shell.host.run("true").rc == 0
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("tmp.")]
+    shell.close()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp.")]
 
 
 def test_daemon_left_behind_holds_up_nothing(shell):

@@ -40,7 +40,7 @@ def list_entries(cache: Path | None, as_json: bool) -> None:
 
 
 @cache.command(epilog=example("skyvypack cache prune --limit 5G\nskyvypack cache prune --all"))
-@click.option("--limit", metavar="SIZE", default="20G", show_default=True, help="How much may stay, such as 500M or 5G.")
+@click.option("--limit", metavar="SIZE", default="20G", show_default=True, help="What may stay, such as 500M or 5G.")
 @click.option("--all", "everything", is_flag=True, help="Nothing may stay but what is in use.")
 @cache_option
 @json_option

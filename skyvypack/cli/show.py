@@ -35,7 +35,8 @@ def table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
     indent = sum(widths) + 2 * len(widths)
     width = max(shutil.get_terminal_size((120, 24)).columns - indent, _NARROWEST)
     for number, row in enumerate([headers, *rows]):
-        first, *more = textwrap.wrap(row[-1], width) or [""]
+        # Paths and digests are copied from here: they stay whole.
+        first, *more = textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False) or [""]
         line = "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), first]).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
         for rest in more:

@@ -6,7 +6,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,18 +163,14 @@ class Report:
     def write_junit(self, path: Path) -> None:
         """Write the checks as JUnit XML: a test suite for each clone and phase."""
         root = ET.Element("testsuites", name=self.template)
-        for name, checks in _by_suite(self.checks):
+        suites: dict[str, list[Check]] = {}
+        for check in self.checks:
+            suites.setdefault(f"{check.clone}, {check.phase}", []).append(check)
+        for name, checks in suites.items():
             _suite(root, name, checks)
         ET.indent(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def _by_suite(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
-    def key(check: Check) -> str:
-        return f"{check.clone}, {check.phase}"
-
-    return [(name, list(group)) for name, group in groupby(sorted(checks, key=key), key)]
 
 
 def _suite(root: ET.Element, name: str, checks: Sequence[Check]) -> None:

@@ -17,7 +17,7 @@ from testinfra.backend.base import BaseBackend, CommandResult
 
 from skyvypack import command
 
-_BEGIN = "d=$(mktemp -d -p /run 2>/dev/null || mktemp -d); trap 'rm -rf \"$d\"' EXIT\n"
+_BEGIN = "d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT\n"
 # Files, because a command may leave a daemon behind that keeps a pipe open for ever.
 _ASK = (
     'sh -c %s </dev/null >"$d/out" 2>"$d/err"; echo "$?" $(wc -c <"$d/out") $(wc -c <"$d/err"); cat "$d/out" "$d/err"'

@@ -2,7 +2,8 @@
 
 What Packer 1.6.6's qemu builder does with it was seen in its log: a local `iso_url` is used where it is, by its
 absolute path, never copied; with `use_backing_file` the guest writes to an overlay, which `disk_compression` turns
-into a disk that stands alone; `-device`, `-drive` and `-netdev` in `qemuargs` replace Packer's own, so none is given.
+into a disk that stands alone; `-device`, `-drive` and `-netdev` in `qemuargs` replace Packer's own, so none is
+given; `disable_vnc` keeps Packer from connecting to a screen, yet QEMU from opening one takes `-vnc none`.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
         "memory": spec.machine.memory,
         "net_device": settings["net_device"],
         "headless": True,
+        "disable_vnc": True,
         "cpu_model": settings["cpu_model"],
     }
     groups = [_disk(spec, settings), _cloud_init(), _communicator()]

@@ -1,0 +1,157 @@
+# SkyvyOS Server 1.0.0 (Debian 12 bookworm), made by skyvypack for Packer 1.16.0; README.md says how to use it.
+
+packer {
+  required_version = ">= 1.7.0"
+
+  required_plugins {
+    qemu = {
+      source  = "github.com/hashicorp/qemu"
+      version = ">= 1.1.4, < 2.0.0"
+    }
+  }
+}
+
+variable "layer" {
+  type        = string
+  description = "Folder that holds the image as disk.qcow2. Empty: Packer downloads it."
+  default     = ""
+}
+
+variable "disk_checksum" {
+  type        = string
+  description = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
+  default     = "file:https://image.example/SHA512SUMS"
+}
+
+variable "seed" {
+  type        = string
+  description = "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."
+  default     = ""
+}
+
+variable "output_directory" {
+  type        = string
+  description = "Folder that Packer makes for the finished disk. Empty: output."
+  default     = ""
+}
+
+variable "ssh_timeout" {
+  type        = string
+  description = "How long the guest may take until it answers."
+  default     = "15m"
+}
+
+variable "console" {
+  type        = string
+  description = "File of the guest's serial log. Empty: build/console.log."
+  default     = ""
+}
+
+variable "accelerator" {
+  type        = string
+  description = "How QEMU runs the guest: kvm, tcg or hvf."
+  default     = "tcg"
+
+  validation {
+    condition     = contains(["hvf", "kvm", "tcg"], var.accelerator)
+    error_message = "The accelerator is kvm, tcg or hvf."
+  }
+}
+
+variable "compress" {
+  type        = bool
+  description = "Finish with a compressed disk that stands alone; without, it needs the disk it started from."
+  default     = true
+}
+
+# Variables cannot name this folder in their defaults, locals can.
+locals {
+  seed             = var.seed == "" ? "${path.root}/build" : var.seed
+  output_directory = var.output_directory == "" ? "${path.root}/output" : var.output_directory
+  console          = var.console == "" ? "${path.root}/build/console.log" : var.console
+  disk             = var.layer == "" ? "https://image.example/debian-12.qcow2" : "${var.layer}/disk.qcow2"
+}
+
+source "qemu" "skyvyos-server" {
+  accelerator  = var.accelerator
+  machine_type = "q35"
+  cpus         = 2
+  memory       = 2048
+  net_device   = "virtio-net"
+  headless     = true
+  disable_vnc  = true
+  cpu_model    = "max"
+
+  # No screen; the console is logged.
+  qemuargs = [
+    ["-display", "none"],
+    ["-vnc", "none"],
+    ["-serial", "file:${local.console}"],
+  ]
+
+  # The guest writes to an overlay; what it starts from never changes.
+  iso_url          = local.disk
+  iso_checksum     = var.disk_checksum
+  disk_image       = true
+  use_backing_file = true
+  format           = "qcow2"
+  disk_size        = "8G"
+  disk_interface   = "virtio"
+
+  # A build that dies is thrown away: no need to wait for the host's disk.
+  disk_cache = "unsafe"
+
+  # What the guest frees leaves the file, too.
+  disk_discard       = "unmap"
+  disk_detect_zeroes = "unmap"
+  disk_compression   = var.compress
+  output_directory   = local.output_directory
+  vm_name            = "skyvyos-server-1.0.0.qcow2"
+
+  # cloud-init finds its data on a CD of this label.
+  cd_files = ["${path.root}/user-data", "${path.root}/meta-data", "${local.seed}/vendor-data"]
+  cd_label = "cidata"
+
+  # vendor-data makes this account; sealing removes it.
+  communicator         = "ssh"
+  ssh_username         = "packer"
+  ssh_private_key_file = "${local.seed}/id_ed25519"
+  ssh_timeout          = var.ssh_timeout
+
+  # There is nothing to type, so nothing to wait for.
+  boot_wait = "-1s"
+
+  # Leaves no trace of the build, then switches off.
+  shutdown_command = "sudo sh /tmp/skyvypack-seal.sh"
+  shutdown_timeout = "15m"
+
+  qemu_img_args {
+    create = ["-F", "qcow2"]
+  }
+}
+
+build {
+  sources = ["source.qemu.skyvyos-server"]
+
+  # Waits for cloud-init, which configures everything; fails with its errors.
+  provisioner "shell" {
+    scripts         = ["${path.root}/scripts/wait.sh"]
+    execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
+  }
+
+  # Run by shutdown_command.
+  provisioner "file" {
+    source      = "${path.root}/scripts/seal.sh"
+    destination = "/tmp/skyvypack-seal.sh"
+  }
+
+  post-processor "manifest" {
+    output     = "${path.root}/packer-manifest.json"
+    strip_path = true
+    custom_data = {
+      name    = "skyvyos-server"
+      version = "1.0.0"
+      debian  = "bookworm"
+    }
+  }
+}

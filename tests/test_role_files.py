@@ -1,0 +1,260 @@
+"""Tests of the role folders in `cloud-init/`: what they render to, and what their own tools say of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from skyvypack import assets, cloudinit, command
+from skyvypack import spec as specs
+from skyvypack.role_folders import catalog
+from skyvypack.spec.model import Spec
+
+RELEASES = ("trixie", "bookworm")
+ROLES = ("base", "network", "ssh", "firewall", "accounts", "kernel", "updates", "logging", "nginx")
+# Another value than the default, for settings whose rule does not tell one.
+OTHERS: dict[str, Any] = {
+    "base.timezone": "Europe/Vienna",
+    "base.locale": "de_AT.UTF-8",
+    "base.ntp_servers": ["ntp.example.org"],
+    "network.dns": ["192.0.2.53"],
+    "network.domains": ["example.org"],
+    "ssh.allow_users": ["admin"],
+    "firewall.allow": ["8443/tcp"],
+    "logging.maxsize": "1G",
+    "logging.journal_maxsize": "1G",
+    "updates.reboot_time": "03:30",
+    "updates.hold": ["nginx.*"],
+    "nginx.server_name": "www.example.org",
+    "nginx.client_max_body_size": "1g",
+}
+# Of the requirements, the rows that these roles prove.
+PROVEN = {
+    *("BAS-1", "BAS-2", "BAS-3", "BAS-4", "BAS-5", "BAS-6", "BAS-7", "NET-1", "SSH-1", "SSH-2", "FW-1", "FW-2"),
+    *("PWD-1", "KRN-1", "RES-1", "RES-2", "RES-3", "COR-1", "UPD-1", "APT-1", "LOG-1", "LOG-2", "NGX-1", "NGX-2"),
+    *("SVC-1", "SVC-2", "SRV-1"),
+}
+
+
+def load(release: str = "trixie", **settings: dict[str, Any]) -> Spec:
+    roles = [{name: settings[name]} if name in settings else name for name in ROLES]
+    return specs.loads(json.dumps({"name": "web", "version": "1.0.0", "debian": release, "roles": roles}))
+
+
+def file_of(spec: Spec, path: str) -> str:
+    (found,) = [file.text for role in spec.roles for file in role.files if file.path == path]
+    return found
+
+
+def settings_of_roles() -> Iterator[tuple[str, str]]:
+    roles = catalog()
+    return ((name, setting) for name in ROLES for setting in roles[name].settings)
+
+
+@pytest.mark.parametrize(("role", "setting"), list(settings_of_roles()))
+def test_every_setting_is_honoured(role: str, setting: str) -> None:
+    """Another value than the default changes what is baked."""
+    rule = catalog()[role].settings[setting]
+    other = OTHERS.get(f"{role}.{setting}")
+    if other is None and "allowed" in rule:
+        other = next(value for value in rule["allowed"] if value != rule["default"])
+    elif other is None and rule["type"] == "boolean":
+        other = not rule["default"]
+    elif other is None:
+        other = rule["default"] - 1 if rule["default"] == rule.get("max") else rule["default"] + 1
+    changed = cloudinit.bake_user_data(load(**{role: {setting: other}}), "qemu")
+    if f"{role}.{setting}" == "updates.automatic_reboot":
+        assert 'Automatic-Reboot "true"' in changed
+    assert changed != cloudinit.bake_user_data(load(), "qemu")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_scripts_are_valid_shell(release: str) -> None:
+    """The bake's script, and each file that begins as a shell script, parse."""
+    spec = load(release, base={"locale": "de_AT.UTF-8"})
+    config = yaml.safe_load(cloudinit.bake_user_data(spec, "qemu"))
+    texts = [config["runcmd"][0], *(file["content"] for file in config["write_files"])]
+    for text in texts[:1] + [text for text in texts[1:] if text.startswith("#!/bin/sh\n")]:
+        command.run(["sh", "-n"], text=text)
+
+
+def test_programs_can_be_executed_and_configuration_cannot() -> None:
+    """A file has the execute bit if and only if it begins with the name of its interpreter."""
+    for role in load().roles:
+        for file in role.files:
+            assert (int(file.mode, 8) & 0o111 != 0) == file.text.startswith("#!"), file.path
+
+
+def test_no_blank_or_unrendered_leftovers() -> None:
+    """No file holds a template's marks, trailing blanks, or lacks the newline at its end."""
+    for release in RELEASES:
+        for role in load(release).roles:
+            for file in role.files:
+                assert file.text.endswith("\n"), file.path
+                assert not re.search(r"\{%|%\}|\{##", file.text), file.path
+                assert not re.search(r"[ \t]+$", file.text, re.M), file.path
+
+
+def test_each_release_gets_algorithms_and_syntax_that_it_knows() -> None:
+    """An unknown key exchange would keep bookworm's sshd from starting; `http2 on` bookworm's nginx."""
+    trixie, bookworm = (load(release) for release in RELEASES)
+    path = "/etc/ssh/sshd_config.d/00-skyvyos.conf"
+    assert "mlkem768x25519-sha256" in file_of(trixie, path)
+    assert "mlkem768x25519-sha256" not in file_of(bookworm, path)
+    site = "/etc/nginx/sites-available/default"
+    assert "http2 on;" in file_of(trixie, site)
+    assert "listen 443 ssl http2 default_server;" in file_of(bookworm, site)
+
+
+def test_firewall_follows_the_ports_of_the_roles() -> None:
+    """Another SSH port is opened instead of 22, in both address families; no port is listed twice."""
+    spec = load(ssh={"port": 2222}, firewall={"allow": ["53/udp"], "limit_ssh": True})
+    for path in ("/etc/ufw/user.rules", "/etc/ufw/user6.rules"):
+        rules = re.findall(r"^### tuple ### (\w+) (\w+) (\d+) ", file_of(spec, path), re.M)
+        wanted = [("limit", "tcp", "2222"), ("allow", "tcp", "80"), ("allow", "tcp", "443"), ("allow", "udp", "53")]
+        assert rules == wanted
+
+
+def contract_tests() -> dict[str, tuple[set[str], str]]:
+    found = {}
+    for name in ROLES:
+        tree = ast.parse((assets.roles() / name / "test_contract.py").read_text())
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                marks = [mark for mark in node.decorator_list if isinstance(mark, ast.Call)]
+                ids = {ast.literal_eval(word) for mark in marks for word in mark.args}
+                found[f"{name}: {node.name}"] = (ids, ast.get_docstring(node) or "")
+    return found
+
+
+def test_contracts_prove_the_requirements_and_say_how() -> None:
+    """Every row these roles carry is proven by a contract test; each says in words what it proves."""
+    tests = contract_tests()
+    assert PROVEN - set().union(*(ids for ids, _ in tests.values())) == set()
+    assert [name for name, (_, doc) in tests.items() if not doc] == []
+
+
+# ── With the real packages, in a tree that is not booted ──────────────────────────────────────────────────────────
+
+APPLY = """
+import json, os, shutil
+for file in json.load(open("/apply.json")):
+    os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
+    with open(file["path"], "w", newline="") as written:
+        written.write(file["content"])
+    os.chmod(file["path"], int(file["permissions"], 8))
+    shutil.chown(file["path"], *file["owner"].split(":"))
+"""
+# Kernel and boot loader have no configuration of ours, and take most of the time.
+LEFT_OUT = re.compile("linux-image|grub-")
+
+
+class Tree:
+    """A Debian tree with the roles applied, entered by chroot in a mount namespace with /proc that cannot be written.
+
+    Read-only because a kernel's settings are the machine's: a chroot does not keep them apart.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, script: str) -> str:
+        mounts = f"mount -t proc proc {self.root}/proc && mount -o remount,ro,bind {self.root}/proc"
+        inside = f'{mounts} && mount --bind /dev {self.root}/dev && exec chroot {self.root} sh -ec "$1"'
+        done = command.run(["unshare", "-m", "sh", "-c", inside, "sh", script], check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree, Spec]:
+    if os.geteuid() != 0:
+        pytest.skip("entering a tree needs root")
+    spec = load(request.param)
+    root = tmp_path_factory.mktemp(request.param) / "root"
+    packages = sorted({name for role in spec.roles for name in role.packages if not LEFT_OUT.match(name)})
+    command.run(
+        ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", request.param, root], timeout=600
+    )
+    config = yaml.safe_load(cloudinit.bake_user_data(spec, "qemu"))
+    (root / "apply.json").write_text(json.dumps(config["write_files"]))
+    (root / "apply.py").write_text(APPLY)
+    (root / "apply.sh").write_text(config["runcmd"][0].replace(">/dev/console", ">/dev/null"))
+    applied = Tree(root)
+    applied.run("python3 /apply.py; sh /apply.sh")
+    return applied, spec
+
+
+@pytest.mark.layer
+class TestAppliedTree:
+    def test_sshd_takes_its_configuration_before_that_of_cloud_init(self, tree: tuple[Tree, Spec]) -> None:
+        """Also with a drop-in of cloud-init's that allows passwords; every algorithm is known to this sshd."""
+        drop_in = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
+        text = tree[0].run(
+            f"mkdir -p /run/sshd; echo 'PasswordAuthentication yes' >{drop_in}; ssh-keygen -A >/dev/null; sshd -T"
+        )
+        assert "passwordauthentication no" in text
+        assert "permitrootlogin no" in text
+        assert "kbdinteractiveauthentication no" in text
+
+    def test_nginx_accepts_site_and_first_certificate(self, tree: tuple[Tree, Spec]) -> None:
+        """As on first boot: make the certificate, then check everything."""
+        text = tree[0].run("skyvyos-first-certificate /etc/nginx/tls; nginx -t; stat -c %a /etc/nginx/tls/first.key")
+        assert "test is successful" in text
+        assert "600" in text.split()
+
+    def test_weak_passwords_are_refused_strong_ones_kept_as_yescrypt(self, tree: tuple[Tree, Spec]) -> None:
+        """By PAM as pam-auth-update wrote it, dictionary included."""
+        text = tree[0].run(
+            """
+            useradd -m someone
+            for word in Kq7!wRv9 qvxhzkwjrtnbmplsdgfc; do ! echo "someone:$word" | chpasswd 2>/dev/null; done
+            echo 'someone:Kq7!wRv9#tGz2%mPx5&bLq8' | chpasswd
+            getent shadow someone | cut -d: -f2 | cut -c1-3
+            stat -c %a /home/someone
+            """
+        )
+        assert text.split() == ["$y$", "750"]
+
+    def test_repositories_are_bound_to_a_keyring(self, tree: tuple[Tree, Spec]) -> None:
+        """Deb822 with Signed-By, of the same suites, and no key is trusted globally."""
+        text = tree[0].run(
+            "ls /etc/apt/trusted.gpg.d /etc/apt/sources.list 2>/dev/null | grep -v : || :;"
+            "apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(SIGNED_BY)' 'Created-By: Packages'"
+        )
+        key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+        release = tree[1].debian
+        wanted = {f"{release}{part} main {key}" for part in ("", "-updates", "-security")}
+        assert set(text.splitlines()) == wanted
+
+    def test_every_enabled_unit_has_a_reason(self, tree: tuple[Tree, Spec]) -> None:
+        """What Debian and the roles enable is what the roles list."""
+        listing = tree[0].run("systemctl list-unit-files --state=enabled --no-legend --no-pager")
+        listed = {unit for role in tree[1].roles for unit in role.services.enable}
+        # Comes with the boot loader, which this tree does not have.
+        assert {line.split()[0] for line in listing.splitlines()} == listed - {"grub-common.service"}
+
+    def test_the_tools_read_our_files_without_complaint(self, tree: tuple[Tree, Spec]) -> None:
+        """logrotate, apt, ufw and systemd."""
+        text = tree[0].run("logrotate -d /etc/logrotate.conf 2>&1 | grep -i error: || :")
+        assert text == ""
+        tree[0].run("systemd-analyze verify --man=no /etc/systemd/system/skyvyos-first-certificate.service")
+        rules = tree[0].run("cat /etc/ufw/user.rules /etc/ufw/user6.rules")
+        assert rules.count("### tuple ### allow tcp ") == 6
+        assert "ufw6-after-logging-input -j LOG" in rules
+        assert "ENABLED=yes" in tree[0].run("cat /etc/ufw/ufw.conf")
+
+    def test_the_system_keeps_its_name_when_base_files_is_updated(self, tree: tuple[Tree, Spec]) -> None:
+        """os-release is ours, and the package's goes elsewhere."""
+        text = tree[0].run("cat /etc/os-release; dpkg-divert --truename /etc/os-release")
+        assert f'PRETTY_NAME="{tree[1].title}"' in text
+        assert "ID=debian" in text.split()
+        assert text.split()[-1] != "/etc/os-release"
