@@ -4,10 +4,11 @@
 
     import skyvypack
 
-    spec = skyvypack.load("skyvypack.yaml")        # Spec; raises SpecError with every problem
-    bundle = skyvypack.render(spec, "qemu")        # Bundle {path: text}; pure
-    result = skyvypack.bake(spec, "qemu")          # BakeResult: artifact, report, timings
-    report = skyvypack.verify(result.artifact, spec)   # Report: what a booted clone proved
+    spec = skyvypack.load("skyvypack.yaml")    # Spec; raises SpecError with every problem
+    bundle = skyvypack.render(spec, "qemu")    # Bundle {path: text}; pure
+    result = skyvypack.bake(spec, "qemu")      # BakeResult: artifact, report, timings
+    disk = result.artifact.file("qcow2").path
+    report = skyvypack.verify(spec, disk, report_folder=Path("reports"))    # Report: what booted clones proved
 
 Nothing here prints or exits; long steps send `progress.Event`s to the `report` callable they are given, and errors
 are those of `skyvypack.errors`. The names above are imported on first use, so that ``import skyvypack`` stays cheap.

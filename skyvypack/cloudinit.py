@@ -143,6 +143,7 @@ def _script(roles: Sequence[Role]) -> str:
     """The shell script that runs last: each role's units and commands, every step with a name for its failure."""
     lines = [
         "set -e",
+        "export DEBIAN_FRONTEND=noninteractive",
         "step='apt units'",
         'say() { echo "skyvypack: $1"; echo "skyvypack: $1" >/dev/console || :; }',
         "trap 'code=$?; [ $code -eq 0 ] || say \"failed: $step (exit code $code)\"; exit $code' EXIT",

@@ -57,7 +57,6 @@ class _Tool:
     purpose: str
     version: tuple[str, ...] = ()
     minimum: tuple[int, ...] = ()
-    severity: Severity = "needed"
 
 
 _TOOLS = (
@@ -70,7 +69,6 @@ _TOOLS = (
     _Tool("debugfs", "e2fsprogs", "reads the finished disk for leaks", ("-V",)),
     _Tool("mkfs.vfat", "dosfstools", "the EFI system partition"),
     _Tool("sfdisk", "fdisk", "the partition table", ("--version",)),
-    _Tool("mcopy", "mtools", "reads and writes the EFI system partition", ("--version",)),
     _Tool("ssh", "openssh-client", "talks to the booted clone", ("-V",)),
     _Tool("ssh-keygen", "openssh-client", "the key of one bake"),
 )
@@ -139,12 +137,12 @@ def _package_fix(package: str) -> str:
     return shlex.join(_as_root(_install([package]))) if _has_apt() else ""
 
 
-def _severity(name: str, usual: Severity) -> Severity:
-    return "useful" if name in _BOOTSTRAP_ONLY and not _has_apt() else usual
+def _severity(name: str) -> Severity:
+    return "useful" if name in _BOOTSTRAP_ONLY and not _has_apt() else "needed"
 
 
 def _tool(tool: _Tool) -> Finding:
-    severity = _severity(tool.name, tool.severity)
+    severity = _severity(tool.name)
     path = command.which(tool.name)
     if path is None:
         return Finding(tool.name, tool.purpose, "", False, severity, tool.package, _package_fix(tool.package))
@@ -183,7 +181,7 @@ def _keyring() -> Finding:
 
 
 def _file(name: str, purpose: str, found: str, package: str) -> Finding:
-    severity = _severity(name, "needed")
+    severity = _severity(name)
     return Finding(name, purpose, found, bool(found), severity, package, "" if found else _package_fix(package))
 
 

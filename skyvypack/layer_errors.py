@@ -31,7 +31,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (r"Release file for (\S+) is not valid yet", "the mirror's {0} is of the future", "set this host's clock right"),
     (r"(?:Temporary failure resolving|Could not resolve) '([^']+)'", "cannot find the mirror {0}", _MIRROR),
     (
-        r"(?:Could not connect to|Unable to connect to|Connection failed to) (\S+?:?\d*)[:\s]",
+        r"(?:Could not connect to|Unable to connect to|Connection failed to) ([^\s:]+(?::\d+)?)",
         "cannot reach {0}",
         _MIRROR,
     ),

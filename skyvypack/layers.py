@@ -273,11 +273,11 @@ def _make(wish: _Wish, folder: Path, progress: Progress) -> None:
         store.require_space(half, needed, "a layer")
         with store.space_errors(cache, "a layer", needed), _run_of_our_own(cache):
             _run_script(wish, half, cache / "debs", progress, needed)
-            _finish(wish, half / "layer")
+            _finish(wish, half / "made")
         with store.exclusive(folder):
             if folder.exists():
                 folder.rename(half / "replaced")
-            (half / "layer").rename(folder)
+            (half / "made").rename(folder)
     finally:
         store.remove(half)
 
@@ -299,7 +299,7 @@ def _run_script(wish: _Wish, half: Path, debs: Path, progress: Progress, needed:
         env["LAYER_SOURCES"] = str(half / "apt.sources")
     with _Stages(progress) as stages:
         try:
-            command.run(["sh", half / "layer.sh", half / "layer"], env=env, on_line=stages)
+            command.run(["sh", half / "layer.sh", half / "made"], env=env, on_line=stages)
         except CommandFailed as error:
             raise _explained(error, list(stages.lines), debs.parent, needed) from error
 

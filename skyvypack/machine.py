@@ -6,7 +6,6 @@ short look, so that one thread can watch several guests; `wait` runs one of them
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from skyvypack import command
 from skyvypack.accelerator import QEMU, Accelerator
 from skyvypack.command import Done
 from skyvypack.console import Console
-from skyvypack.errors import CommandFailed, ContractFailed, InputError, ToolMissing
+from skyvypack.errors import ContractFailed, InputError, ToolMissing
 from skyvypack.qmp import NETWORK, SOCKET, Monitor
 
 Firmware = Literal["bios", "uefi"]
@@ -113,11 +112,12 @@ class Machine:
         self.access = access
         self.seed = seed
         self.hardware = hardware
-        self.console_log = folder / "console.log"
-        self.console = Console(self.console_log, accelerator.scale)
+        self.console = Console(folder / "console.log", accelerator.scale)
+        self._console_log = folder / "console.log"
+        self._overlay = folder / "overlay.qcow2"
+        self._firmware: list[str] = []
         self.ssh_config = folder / "ssh_config"
         self.monitor = Monitor(folder)
-        self._size = 0
         self._life = ExitStack()
         self._link = ExitStack()
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -130,21 +130,16 @@ class Machine:
             ToolMissing: QEMU or the UEFI firmware is not installed.
             ContractFailed: QEMU refused to start.
         """
-        self._size = check_disk(self.disk) + self.hardware.room * GIB
-        firmware = self._firmware()
+        size = check_disk(self.disk) + self.hardware.room * GIB
+        ovmf = find_ovmf() if self.hardware.firmware == "uefi" else None
         self.folder.mkdir(parents=True, exist_ok=True)
-        overlay = self.folder / "overlay.qcow2"
+        if ovmf:
+            code, variables = ovmf
+            self._firmware = [f"readonly=on,file={_escaped(code)}", "file=vars.fd"]
+            shutil.copyfile(variables, self.folder / "vars.fd")
         create: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.disk.resolve()]
-        command.run([*create, overlay, str(self._size)])
-        with contextlib.ExitStack() as stack:
-            errors = stack.enter_context((self.folder / "qemu.log").open("wb"))
-            argv = [QEMU, *self._arguments(firmware)]
-            self._qemu = stack.enter_context(command.start(argv, cwd=self.folder, stdout=errors))
-            stack.callback(self.monitor.quit)
-            stack.callback(self._disconnect)
-            self._wait_for_monitor()
-            self._write_ssh_config(self.monitor.forward(self.access.port))
-            self._life = stack.pop_all()
+        command.run([*create, self._overlay, str(size)])
+        self._power_on()
         return self
 
     def __exit__(
@@ -152,21 +147,26 @@ class Machine:
     ) -> None:
         self._life.close()
 
-    def _firmware(self) -> list[str]:
-        if self.hardware.firmware == "bios":
-            return []
-        code, variables = find_ovmf()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(variables, self.folder / "vars.fd")
-        return [
-            *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={_escaped(code)}"),
-            *("-drive", "if=pflash,format=raw,unit=1,file=vars.fd"),
-        ]
+    def _power_on(self) -> None:
+        printed = self._console_log.stat().st_size if self._console_log.exists() else 0
+        self.console = Console(self._console_log, self.accelerator.scale, begin=printed)
+        (self.folder / SOCKET).unlink(missing_ok=True)
+        with ExitStack() as stack:
+            errors = stack.enter_context((self.folder / "qemu.log").open("wb"))
+            argv = [QEMU, *self._arguments()]
+            self._qemu = stack.enter_context(command.start(argv, cwd=self.folder, stdout=errors))
+            stack.callback(self.monitor.quit)
+            stack.callback(self._disconnect)
+            self._wait_for_monitor()
+            self._write_ssh_config(self.monitor.forward(self.access.port))
+            self._life = stack.pop_all()
 
-    def _arguments(self, firmware: list[str]) -> list[str]:
+    def _arguments(self) -> list[str]:
         hardware = self.hardware
         words = ["-nodefaults", "-no-user-config", "-name", self.name, "-machine", "q35", "-display", "none"]
-        words += [*self.accelerator.qemu_args, "-smp", str(hardware.cpus), "-m", str(hardware.memory), *firmware]
+        words += [*self.accelerator.qemu_args, "-smp", str(hardware.cpus), "-m", str(hardware.memory)]
+        for unit, file in enumerate(self._firmware):
+            words += ["-drive", f"if=pflash,format=raw,unit={unit},{file}"]
         # The overlay is thrown away, so nothing needs to reach the platter.
         words += ["-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=overlay.qcow2"]
         for device in _DISK_DEVICES[hardware.bus]:
@@ -176,8 +176,10 @@ class Machine:
             words += ["-device", "virtio-blk-pci,drive=seed"]
         words += ["-netdev", f"user,id={NETWORK},ipv4=on,ipv6=on"]
         words += ["-device", f"virtio-net-pci,netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
+        words += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
         # Relative, because a socket's path has at most 107 bytes; QEMU runs in the folder.
-        return [*words, "-serial", "file:console.log", "-qmp", f"unix:{SOCKET},server=on,wait=off"]
+        words += ["-qmp", f"unix:{SOCKET},server=on,wait=off"]
+        return [*words, "-no-reboot"]  # see `rebooting`
 
     def _wait_for_monitor(self, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
@@ -272,37 +274,38 @@ class Machine:
             yield from _pausing(_RETRY)
         return state
 
-    def rebooting(self, seconds: float) -> Waiting[str]:
-        """Reboot from inside, and wait for the new boot to settle; returns as `settling`."""
-        before = self._boot_id()
-        self.console = Console(self.console_log, self.accelerator.scale, begin=self.console_log.stat().st_size)
-        self.run("sudo systemctl reboot", check=False)
+    def rebooting(self, seconds: float, room: int = 0) -> Waiting[str]:
+        """Reboot from inside, and wait for the new boot to settle; returns as `settling`.
+
+        The guest's own reset ends QEMU, and another one takes over the disk and the firmware's variables. A reset
+        within one QEMU has been seen to spend more than a minute in the firmware and the boot loader under TCG.
+
+        Args:
+            seconds: until we give up, before they are scaled to the accelerator.
+            room: GiB by which the disk is bigger afterwards, as when an administrator enlarges it.
+        """
         deadline = self._deadline(seconds)
-        while self._boot_id() in (before, ""):
-            yield from _pausing(_RETRY)
-            yield from self._connecting(deadline)
+        self.run("sudo systemctl reboot", check=False)
+        yield from self._ending(deadline, "does not go down for a reboot")
+        self._life.close()
+        command.run(["qemu-img", "resize", "-q", self._overlay, f"+{room}G"])
+        self._power_on()
+        yield from self._connecting(deadline)
         return (yield from self._settling(deadline))
 
     def powering_off(self, seconds: float) -> Waiting[None]:
         """Press the power button, and wait for the guest to switch itself off."""
-        assert self._qemu is not None
         deadline = self._deadline(seconds)
         self._disconnect()
         self.monitor.execute("system_powerdown")
+        yield from self._ending(deadline, "does not switch itself off when its power button is pressed")
+
+    def _ending(self, deadline: float, complaint: str) -> Waiting[None]:
+        assert self._qemu is not None
         while self._qemu.poll() is None:
-            self._check(deadline, "does not switch itself off when its power button is pressed")
+            if time.monotonic() > deadline:
+                raise self._failed(complaint)
             yield
-
-    def enlarge(self, gib: int) -> None:
-        """Make the guest's disk bigger while it runs, as a hypervisor's administrator does."""
-        self._size += gib * GIB
-        self.monitor.execute("block_resize", device="disk", size=self._size)
-
-    def _boot_id(self) -> str:
-        try:
-            return self.run("cat /proc/sys/kernel/random/boot_id", timeout=5).stdout.strip()
-        except CommandFailed:
-            return ""
 
     def _disconnect(self) -> None:
         self._link.close()

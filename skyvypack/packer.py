@@ -6,6 +6,7 @@ beside Packer's output, stop Packer as soon as the guest cannot get further, and
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import subprocess
@@ -137,7 +138,7 @@ def build(
     argv = ["packer", "build", "-machine-readable", "-color=false", *_arguments(variables), "."]
     environment = _environment(secrets) | {
         "PACKER_CACHE_DIR": str(scratch / "packer_cache"),
-        "PACKER_TMP_DIR": str(_folder(scratch / "tmp")),
+        "TMPDIR": _temporary(scratch, folder),
     }
     with progress.stage(STAGE, "Packer boots, configures and seals the guest"):
         watch = _Watch(Console(console, scale), scale, progress, tuple((secrets or {}).values()))
@@ -299,6 +300,11 @@ def _environment(secrets: Mapping[str, str] | None = None) -> dict[str, str]:
     return secret | {"CHECKPOINT_DISABLE": "1"}
 
 
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def _temporary(scratch: Path, folder: Path) -> str:
+    """The folder for Packer's temporary files, which it leaves when it is killed, and some always.
+
+    As seen from the bundle: Packer makes sockets there, whose paths may have 107 bytes and no more.
+    """
+    temporary = scratch / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    return os.path.relpath(temporary.resolve(), folder.resolve())

@@ -10,6 +10,9 @@ import pytest
 
 from skyvypack import command
 
+# Contracts that test_verify.py hands to a pytest of its own: data, never tests of this suite.
+collect_ignore = ["contracts"]
+
 _MARKERS = ("tool", "layer", "boot")
 # Part of every Debian and quick: a unit test may start them.
 _HARMLESS = frozenset(

@@ -87,7 +87,8 @@ def make(where: Path, user_data: str = NOTHING, changes: Sequence[tuple[str, str
         text, count = re.subn(pattern, replacement, text)
         assert count, f"{pattern} is not in the bundle"
     document.write_text(text)
-    accelerator = choose(source / "vmlinuz", cache=where)
+    # Beside the tests' folders: one probe for all of them.
+    accelerator = choose(source / "vmlinuz", cache=where.parent)
     variables = {
         "layer": str(source),
         "seed": str(folder / "build"),
@@ -99,7 +100,7 @@ def make(where: Path, user_data: str = NOTHING, changes: Sequence[tuple[str, str
     return Guest(folder, variables, where / "console.log", accelerator.scale)
 
 
-def interrupt(guest: Guest, where: Path, number: signal.Signals, seen: str) -> tuple[subprocess.Popen[str], str]:
+def interrupt(guest: Guest, where: Path, number: signal.Signals, seen: str) -> tuple[subprocess.Popen[bytes], str]:
     """Build in a process of its own and send it a signal once the console shows a word; returns it and its run's id."""
     mark = where / "mark"
     settings = {
@@ -110,7 +111,7 @@ def interrupt(guest: Guest, where: Path, number: signal.Signals, seen: str) -> t
         "console": str(guest.console),
         "scale": guest.scale,
     }
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(settings)], text=True, stderr=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(settings)], stderr=subprocess.DEVNULL)
     wait_for(lambda: guest.console.is_file() and seen in guest.console.read_text(errors="replace"), 60)
     assert runs._marked(mark.read_text())
     child.send_signal(number)

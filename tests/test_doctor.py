@@ -24,7 +24,6 @@ VERSIONS = {
     "mke2fs": "mke2fs 1.47.0 (5-Feb-2023)",
     "debugfs": "debugfs 1.47.0 (5-Feb-2023)",
     "sfdisk": "sfdisk from util-linux 2.38.1",
-    "mcopy": "mcopy (GNU mtools) 4.0.32",
     "ssh": "OpenSSH_9.2p1 Debian-2",
     "mkfs.vfat": "",
     "ssh-keygen": "",

@@ -161,9 +161,7 @@ def test_only_changed_packages_make_an_archive_new(
     assert mirrors.freshness(sources).digest != first.digest
 
 
-def test_a_page_that_is_no_release_is_refused(
-    archive: tuple[Path, Sources], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_is_no_release_is_refused(archive: tuple[Path, Sources], monkeypatch: pytest.MonkeyPatch) -> None:
     """A captive portal's page does not count as an archive."""
     monkeypatch.setattr(mirrors, "_APT_HELPER", Path("/nonexistent"))
     release, sources = archive

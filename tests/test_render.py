@@ -132,10 +132,17 @@ def test_todays_names_in_an_older_packer() -> None:
 
 
 def test_no_option_replaces_packers_own() -> None:
-    """In 1.6.6 a -drive, -device or -netdev in qemuargs takes the place of Packer's: disk or network are gone."""
+    """In 1.6.6 a -drive or -device in qemuargs takes the place of Packer's: disk, CD or network card are gone."""
     for bundle in BUNDLES.values():
-        for option in ("-drive", "-device", "-netdev", "-boot", "-m", "-name"):
+        for option in ("-drive", "-device", "-boot", "-m", "-name"):
             assert f'["{option}"' not in bundle.files["skyvyos.pkr.hcl"]
+
+
+@pytest.mark.parametrize("dialect", regenerate_goldens.DIALECTS)
+def test_ssh_is_forwarded_on_loopback_unless_bridged(dialect: str) -> None:
+    """Packer's own forward listens on every address; ours does not, and a guest on a bridge has none at all."""
+    assert '["-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"]' in hcl(SPEC, dialect)
+    assert "-netdev" not in hcl(with_settings(arguments={"net_bridge": "br0"}), dialect)
 
 
 def test_readme_fits_the_bundle() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import stat
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,3 +141,54 @@ def test_disk_stands_alone_when_compressed(tmp_path: Path, compress: bool) -> No
     assert info.get("full-backing-filename") == (None if compress else str(layer))
     assert layer.read_bytes() == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["empty-1.0.0.qcow2"]
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize(("net_device", "card"), [("virtio-net", "virtio-net-pci"), ("vmxnet3", "vmxnet3")])
+def test_only_this_host_reaches_the_guest(tmp_path: Path, net_device: str, card: str) -> None:
+    """QEMU's forward listens on 127.0.0.1 alone, and Packer's network card of the spec's kind still hangs on it.
+
+    Packer waits for the SSH of an empty disk that its firmware cannot boot, while we look at the ports.
+    """
+    settings = regenerate_goldens.specs()["bootstrap"].targets["qemu"] | {"net_device": net_device}
+    folder = prepared(replace(SPEC, name="empty", targets={"qemu": settings}), tmp_path / "bundle")
+    layer = folder / "build" / "layer"
+    command.run(["qemu-img", "create", "-q", "-f", "qcow2", layer / "disk.qcow2", "8G"])
+    document = folder / "skyvyos.pkr.hcl"
+    lines = document.read_text().splitlines()
+    lines = [line for line in lines if not line.lstrip().startswith(('["-kernel', '["-initrd', '["-append'))]
+    text = "\n".join(lines).replace('["-vnc", "none"],', '["-vnc", "none"], ["-monitor", "unix:monitor,server,nowait"],')
+    document.write_text(text)
+    with command.start(["packer", "build", "."], cwd=folder, env=PACKER):
+        _until(lambda: (folder / "monitor").exists())
+        network, devices = _asked(folder, "info usernet"), _asked(folder, "info qtree")
+        (port,) = re.findall(r"TCP\[HOST_FORWARD\] +\d+ +127\.0\.0\.1 +(\d+) +\S+ +22\b", network)
+        assert network.count("HOST_FORWARD") == 1
+        listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        wanted = f"{int(port):04X}"
+        assert [line[1] for line in listening if line[1].endswith(f":{wanted}") and line[3] == "0A"] == [
+            f"0100007F:{wanted}"
+        ]
+    assert re.search(rf'dev: {card}, id "".*?netdev = "user.0"', devices, re.DOTALL)
+
+
+def _until(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _asked(folder: Path, question: str) -> str:
+    """What QEMU's monitor says."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        # By the folder's descriptor, for a socket's path may have 107 bytes.
+        descriptor = os.open(folder, os.O_PATH)
+        channel.connect(f"/proc/self/fd/{descriptor}/monitor")
+        os.close(descriptor)
+        channel.settimeout(10)
+        answer = b""
+        channel.sendall(f"{question}\n".encode())
+        while answer.count(b"(qemu)") < 2:
+            answer += channel.recv(65536)
+        return answer.decode()

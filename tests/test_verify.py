@@ -289,7 +289,7 @@ class FakeLife:
 def test_lives_take_turns_and_all_end():
     """A short life does not end a long one."""
     lives = [FakeLife(1), FakeLife(5)]
-    side_by_side(lives, pause=0)
+    side_by_side(lives)
     assert [life.ended for life in lives] == ["well", "well"]
 
 
@@ -297,7 +297,7 @@ def test_interrupt_stops_every_clone():
     """An error that is not a clone's own (Ctrl-C) reaches the caller after every other life was ended."""
     lives = [FakeLife(50), FakeLife(2, Interrupted("stop")), FakeLife(50)]
     with pytest.raises(Interrupted):
-        side_by_side(lives, pause=0)
+        side_by_side(lives)
     assert [life.ended for life in lives] == ["stopped", "", "stopped"]
 
 

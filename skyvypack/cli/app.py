@@ -21,7 +21,7 @@ from skyvypack.cli.spec_verbs import init, render, user_data, validate
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog=example("skyvypack init\nskyvypack bake\nskyvypack verify output/skyvyos-1.0.0"),
+    epilog=example("skyvypack init\nskyvypack bake\nskyvypack verify"),
 )
 @click.option("--debug", is_flag=True, help="Show what is run, and tracebacks of unexpected errors.")
 @click.version_option(__version__, prog_name="skyvypack")

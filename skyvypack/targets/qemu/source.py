@@ -2,8 +2,9 @@
 
 What Packer 1.6.6's qemu builder does with it was seen in its log: a local `iso_url` is used where it is, by its
 absolute path, never copied; with `use_backing_file` the guest writes to an overlay, which `disk_compression` turns
-into a disk that stands alone; `-device`, `-drive` and `-netdev` in `qemuargs` replace Packer's own, so none is
-given; `disable_vnc` keeps Packer from connecting to a screen, yet QEMU from opening one takes `-vnc none`.
+into a disk that stands alone; `-device` and `-drive` in `qemuargs` replace all of Packer's own, so none is given,
+while `-netdev` replaces its one, which would listen on every address of the host; `disable_vnc` keeps Packer from
+connecting to a screen, yet QEMU from opening one takes `-vnc none`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ BUILD_ACCOUNT = "packer"
 
 _SEAL = "/tmp/skyvypack-seal.sh"
 _KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200"
+# `user.0` is the backend that Packer's network card asks for.
+_NETWORK = "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"
 _AVAILABLE = ("bootstrap", "cloud-image")
 
 
@@ -124,7 +127,7 @@ def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
     _refuse_ours(further, [*machine, "qemuargs", *(item.name for group in groups for item in group)])
     arguments, options = translate(machine | further, dialect)
     body: list[Attribute | Block] = [Attribute(name, value) for name, value in arguments.items()]
-    body.append(Attribute("qemuargs", [*options, *_qemuargs(spec)], _about_qemuargs(spec)))
+    body.append(Attribute("qemuargs", [*options, *_qemuargs(spec, further)], _about_qemuargs(spec)))
     body += [item for group in groups for item in group]
     # QEMU 6.1 and newer want a backing file's format named, which Packer 1.6.6 does not.
     body.append(Block("qemu_img_args", body=[Attribute("create", ["-F", "qcow2"])]))
@@ -183,12 +186,14 @@ def _communicator() -> list[Attribute]:
 
 def _about_qemuargs(spec: Spec) -> str:
     kernel = " The layer has no boot loader yet: QEMU loads its kernel." if spec.base.kind == "bootstrap" else ""
-    return f"No screen; the console is logged.{kernel}"
+    return f"No screen; the console is logged; only this host reaches SSH.{kernel}"
 
 
-def _qemuargs(spec: Spec) -> list[Value]:
+def _qemuargs(spec: Spec, further: Mapping[str, Any]) -> list[Value]:
     console = Template(("file:", Ref("local.console")))
     options: list[Value] = [["-display", "none"], ["-vnc", "none"], ["-serial", console]]
+    if "net_bridge" not in further:  # a bridged guest has no forward
+        options.append(["-netdev", _NETWORK])
     if spec.base.kind == "bootstrap":
         options += [
             ["-kernel", template("${local.layer}/vmlinuz")],

@@ -74,12 +74,13 @@ source "qemu" "skyvyos-server" {
   headless     = true
   disable_vnc  = true
 
-  # No screen; the console is logged.
+  # No screen; the console is logged; only this host reaches SSH.
   qemuargs = [
     ["-cpu", "max"],
     ["-display", "none"],
     ["-vnc", "none"],
     ["-serial", "file:${local.console}"],
+    ["-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
   ]
 
   # The guest writes to an overlay; what it starts from never changes.

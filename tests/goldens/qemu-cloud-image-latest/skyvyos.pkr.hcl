@@ -82,11 +82,12 @@ source "qemu" "skyvyos-server" {
   disable_vnc  = true
   cpu_model    = "max"
 
-  # No screen; the console is logged.
+  # No screen; the console is logged; only this host reaches SSH.
   qemuargs = [
     ["-display", "none"],
     ["-vnc", "none"],
     ["-serial", "file:${local.console}"],
+    ["-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
   ]
 
   # The guest writes to an overlay; what it starts from never changes.

@@ -76,7 +76,7 @@ source "qemu" "bench" {
   disable_vnc       = true
   ssh_host_port_min = 4000
 
-  # No screen; the console is logged. The layer has no boot loader yet: QEMU loads its kernel.
+  # No screen; the console is logged; only this host reaches SSH. The layer has no boot loader yet: QEMU loads its kernel.
   qemuargs = [
     ["-cpu", "max"],
     ["-smp", "cpus=4,cores=2"],
@@ -84,6 +84,7 @@ source "qemu" "bench" {
     ["-display", "none"],
     ["-vnc", "none"],
     ["-serial", "file:${local.console}"],
+    ["-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
     ["-kernel", "${local.layer}/vmlinuz"],
     ["-initrd", "${local.layer}/initrd.img"],
     ["-append", "root=LABEL=root rw console=tty0 console=ttyS0,115200"],

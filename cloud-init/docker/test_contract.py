@@ -1,0 +1,141 @@
+"""The contract of role docker."""
+
+import json
+
+import pytest
+
+NAME = "skyvyos-contract"
+US, THEM = "203.0.113.1", "203.0.113.2"
+PUBLISHED, INSIDE, OUTSIDE = 8080, 80, 8079
+
+# Answers on a port with the words that it got from a server outside.
+SERVER = """
+$| = 1;
+my $server = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die;
+while (my $caller = $server->accept) {
+    my $outside = $ARGV[1] ? IO::Socket::INET->new(PeerAddr => $ARGV[1], Timeout => 5) : undef;
+    print $caller $ARGV[1] ? ($outside ? scalar <$outside> : "cut off\\n") : "from outside\\n";
+    close $caller;
+}
+"""
+# Of the machine's own files: perl with what it is linked to. No hub can be reached from everywhere.
+IMAGE = f"""
+    set -e
+    cd /
+    libraries=$(ldd usr/bin/perl | grep -o '/[^ ]*' | sed 's,^/lib,usr/lib,; s,^/usr,usr,')
+    files="bin lib lib64 usr/bin/perl usr/lib/x86_64-linux-gnu/perl-base $libraries $(readlink -f $libraries)"
+    tar -c $files 2>/dev/null | docker import - {NAME} >/dev/null
+"""
+
+
+@pytest.fixture(scope="module")
+def image(host):
+    """An image that holds perl; gone afterwards."""
+    host.check_output(IMAGE)
+    yield NAME
+    host.run(f"docker rmi -f {NAME}")
+
+
+@pytest.fixture
+def container(host, image):
+    """A server in a container, its port published, which asks a server in a neighbouring machine for its answer."""
+    host.check_output(f"""
+        set -e
+        cat >/run/{NAME}.pl <<'END'\n{SERVER}\nEND
+        ip netns add {NAME}
+        ip link add skyvyos-d0 type veth peer name skyvyos-d1 netns {NAME}
+        ip address add {US}/30 dev skyvyos-d0
+        ip link set skyvyos-d0 up
+        ip -n {NAME} address add {THEM}/30 dev skyvyos-d1
+        ip -n {NAME} link set skyvyos-d1 up
+        systemd-run --quiet --collect --unit={NAME} \
+            ip netns exec {NAME} perl -MIO::Socket::INET /run/{NAME}.pl {OUTSIDE}
+        docker run -d --name {NAME} -p {PUBLISHED}:{INSIDE} {image} \
+            /usr/bin/perl -MIO::Socket::INET -e "$(cat /run/{NAME}.pl)" {INSIDE} {THEM}:{OUTSIDE}
+    """)
+    yield
+    host.run(f"""
+        docker rm -f {NAME}; systemctl stop {NAME}; ip netns delete {NAME}; ip link delete skyvyos-d0
+        rm -f /run/{NAME}.pl
+    """)
+
+
+def ask(host, address, port, inside=""):
+    """What a server says, or nothing."""
+    get = f'import socket; print(socket.create_connection(("{address}", {port}), 5).makefile().read())'
+    return host.run(f"for n in 1 2 3; do {inside} python3 -c '{get}' 2>/dev/null && exit; sleep 1; done").stdout.strip()
+
+
+@pytest.mark.requirement("DOC-1", "DOC-2", "SRV-1")
+def test_the_engine_runs_as_it_should(host, settings):
+    """overlay2, a bridge, rotated logs and live restore; engine, command, containerd and Compose are there."""
+    info = json.loads(host.check_output("docker info --format '{{json .}}'"))
+    assert info["Driver"] == "overlay2"
+    assert info["LoggingDriver"] == "json-file"
+    assert info["LiveRestoreEnabled"] == settings["live_restore"]
+    assert "bridge" in info["Plugins"]["Network"]
+    assert any("apparmor" in option for option in info["SecurityOptions"])
+    assert any("no-new-privileges" in option for option in info["SecurityOptions"]) == settings["no_new_privileges"]
+    mirrors = [url.rstrip("/") for url in info["RegistryConfig"]["Mirrors"] or []]
+    assert mirrors == [url.rstrip("/") for url in settings["registry_mirrors"]]
+    if settings["bridge_address"]:
+        bridge = host.check_output("ip -o -4 address show docker0")
+        assert f" {settings['bridge_address']} " in bridge
+    command = "docker-compose" if settings["accept"] == "compose-v1" else "docker compose"
+    assert host.run(f"{command} version").rc == 0
+    for service in ("docker", "containerd"):
+        assert host.service(service).is_running
+
+
+@pytest.mark.requirement("DOC-1")
+def test_a_container_runs_with_rotated_logs(host, image, settings):
+    """A container made of the machine's own files says what it should, and its log has a limit."""
+    script = f"""
+        trap 'docker rm -f {NAME}-once >/dev/null' EXIT
+        docker run --name {NAME}-once {image} /usr/bin/perl -e 'print "works"'
+        docker inspect --format '{{{{json .HostConfig.LogConfig.Config}}}}' {NAME}-once
+    """
+    said, _, options = host.check_output(script).partition("{")
+    assert said == "works"
+    log = {"max-size": settings["log_max_size"], "max-file": str(settings["log_max_files"])}
+    assert json.loads("{" + options) == log
+
+
+@pytest.mark.usefixtures("container")
+@pytest.mark.requirement("FW-3", "DOC-1")
+def test_a_published_port_stays_behind_the_firewall(host, clone, roles):
+    """A published port answers on the machine itself, and from outside only once UFW allows it; the way out is free."""
+    said = ask(host, "127.0.0.1", PUBLISHED)
+    assert said == "from outside", "the container must reach out"
+    if "firewall" not in roles:
+        pytest.skip("there is no firewall in this template: published ports are open, as Docker means them to be")
+    neighbour = f"ip netns exec {NAME}"
+    assert ask(host, US, PUBLISHED, neighbour) == ""
+    assert not clone.answers(PUBLISHED, 5)
+    host.check_output(f"ufw route allow proto tcp to any port {INSIDE}")
+    try:
+        assert ask(host, US, PUBLISHED, neighbour) == "from outside"
+        assert clone.answers(PUBLISHED)
+    finally:
+        host.check_output(f"ufw route delete allow proto tcp to any port {INSIDE}")
+    assert not clone.answers(PUBLISHED, 5)
+
+
+@pytest.mark.requirement("FW-3")
+def test_the_rules_outlive_a_reload_of_the_firewall(host, roles):
+    """After `ufw reload` Docker's chain still ends with the firewall's rule."""
+    if "firewall" not in roles:
+        pytest.skip("there is no firewall in this template")
+    host.check_output("ufw reload")
+    for tool, chain in (("iptables", "ufw-user-forward"), ("ip6tables", "ufw6-user-forward")):
+        rules = [line for line in host.check_output(f"{tool} -S DOCKER-USER").splitlines() if line.startswith("-A")]
+        assert f"-A DOCKER-USER -j {chain}" in rules
+        assert "-A DOCKER-USER -j DROP" in rules
+    assert "-A FORWARD -j DOCKER-USER" in host.check_output("iptables -S FORWARD")
+
+
+@pytest.mark.requirement("RES-3")
+def test_the_engine_outlives_a_shortage_of_memory(host):
+    """The OOM killer looks for another victim."""
+    for service in ("docker", "containerd"):
+        assert int(host.check_output(f"systemctl show -P OOMScoreAdjust {service}.service")) < 0

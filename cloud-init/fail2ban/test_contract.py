@@ -1,0 +1,68 @@
+"""The contract of role fail2ban."""
+
+import pytest
+
+SPACE = "skyvyos-contract"
+US, THEM = "198.51.100.1", "198.51.100.2"
+
+
+@pytest.fixture
+def neighbour(host):
+    """Another machine as the kernel sees it: a network namespace with an address of its own. Gives what enters it."""
+    host.check_output(f"""
+        set -e
+        ip netns add {SPACE}
+        ip link add skyvyos-c0 type veth peer name skyvyos-c1 netns {SPACE}
+        ip address add {US}/30 dev skyvyos-c0
+        ip link set skyvyos-c0 up
+        ip -n {SPACE} address add {THEM}/30 dev skyvyos-c1
+        ip -n {SPACE} link set skyvyos-c1 up
+    """)
+    yield f"ip netns exec {SPACE}"
+    host.run(f"fail2ban-client unban {THEM}; ip netns delete {SPACE}; ip link delete skyvyos-c0")
+
+
+@pytest.mark.requirement("F2B-1")
+def test_the_jails_are_up(host, roles, settings):
+    """fail2ban runs with a jail for sshd, for each kind of attack on nginx, and for who comes back."""
+    wanted = {"sshd", "recidive"}
+    if "nginx" in roles:
+        wanted |= {"nginx-http-auth", "nginx-botsearch", "nginx-limit-req"}
+    listed = host.check_output("fail2ban-client status").partition("Jail list:")[2]
+    assert wanted - {name.strip() for name in listed.split(",")} == set()
+    times = host.check_output("fail2ban-client get sshd bantime; fail2ban-client get sshd findtime")
+    assert times.split() == [str(settings["bantime"]), str(settings["findtime"])]
+
+
+@pytest.mark.requirement("F2B-1", "SSH-1")
+def test_failed_logins_get_an_address_banned(host, neighbour, roles, settings):
+    """After as many logins without a right key as the settings allow, sshd does not answer this address."""
+    port = roles["ssh"]["port"] if "ssh" in roles else 22
+    options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=20"
+    login = f"{neighbour} ssh {options} -p {port} root@{US} true 2>&1"
+    connect = f"{neighbour} python3 -c 'import socket; socket.create_connection((\"{US}\", {port}), 3)'"
+    assert host.run(connect).rc == 0, "sshd must answer before the ban"
+    assert "Permission denied (publickey)" in host.run(login).stdout
+    host.run(f"for n in $(seq {settings['max_retry'] - 1}); do {login} >/dev/null & done; wait")
+    script = f"for n in $(seq 20); do iptables -S f2b-sshd 2>/dev/null | grep {THEM} && exit 0; sleep 1; done; exit 1"
+    assert host.run(script).rc == 0
+    assert host.run(connect).rc != 0
+
+
+@pytest.mark.requirement("F2B-1")
+def test_a_jail_in_the_drop_in_folder_is_taken(host):
+    """A file beside ours adds a jail for a service of one's own."""
+    script = """
+        jail=/etc/fail2ban/jail.d/zz-skyvyos-contract.local
+        trap 'rm -f $jail' EXIT
+        printf '[contract]\\nenabled = true\\nlogpath = /var/log/dpkg.log\\nfailregex = ^bad <HOST>$\\n' >$jail
+        fail2ban-client -d
+    """
+    assert "['start', 'contract']" in host.check_output(script)
+
+
+@pytest.mark.requirement("F2B-1")
+def test_this_machine_and_those_in_the_settings_are_never_banned(host, settings):
+    """The list of addresses to ignore is that of the settings."""
+    shown = host.check_output("fail2ban-client get sshd ignoreip")
+    assert all(address in shown for address in ["127.0.0.0/8", "::1", *settings["ignore"]])

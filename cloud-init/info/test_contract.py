@@ -1,0 +1,55 @@
+"""The contract of role info."""
+
+import json
+
+import pytest
+
+KEYS = {"hostname", "release", "kernel", "uptime_seconds", "load", "cpus", "memory", "disks", "addresses", "services"}
+KEYS |= {"firewall", "updates", "containers"}
+
+
+@pytest.fixture(scope="module")
+def facts(host):
+    return json.loads(host.check_output("skyvy-info --json"))
+
+
+@pytest.mark.requirement("INF-1")
+def test_it_tells_what_is_true(host, facts, spec, roles, ports):
+    """Every kind of fact is there; those that are known from elsewhere are right."""
+    assert set(facts) == KEYS
+    assert facts["release"] == spec.title
+    assert facts["cpus"] == int(host.check_output("nproc"))
+    assert 0 < facts["memory"]["available_mib"] < facts["memory"]["total_mib"]
+    assert facts["disks"][0]["folder"] == "/"
+    assert facts["addresses"]
+    assert {name: state for name, state in facts["services"].items() if state != "active"} == {}
+    if "firewall" in roles:
+        assert facts["firewall"]["active"]
+        wanted = {f"{port.port}/{port.protocol}" for port in ports} | set(roles["firewall"]["allow"])
+        assert set(facts["firewall"]["allowed"]) == wanted
+    assert (facts["containers"] is not None) == ("docker" in roles)
+
+
+@pytest.mark.requirement("INF-1")
+def test_it_takes_less_than_two_seconds(host):
+    """Both forms, timed on the machine itself."""
+    host.run("skyvy-info")
+    for command in ("skyvy-info", "skyvy-info --json"):
+        begin, end = host.check_output(f"date +%s.%N; {command} >/dev/null; date +%s.%N").split()
+        assert float(end) - float(begin) < 2, command
+
+
+@pytest.mark.requirement("INF-1")
+def test_it_is_for_everybody(host, spec):
+    """An account without rights sees the overview too."""
+    shown = host.check_output("setpriv --reuid=nobody --regid=nogroup --clear-groups skyvy-info")
+    assert spec.title in shown
+    assert host.run("skyvy-info --nonsense").rc != 0
+
+
+@pytest.mark.requirement("INF-1")
+def test_waiting_updates_are_counted(host):
+    """The number is written when apt's lists or packages change, here by hand."""
+    host.check_output("skyvyos-count-updates")
+    updates = json.loads(host.check_output("skyvy-info --json"))["updates"]
+    assert 0 <= updates["security"] <= updates["waiting"]
