@@ -312,9 +312,15 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _refuse(final: Path, new: Artifact, replace: bool) -> None:
-    """Raise unless what stands there may be replaced."""
+def require_replaceable(final: Path) -> None:
+    """Insist that nothing but an earlier artifact, and nothing beside its own files, is in an artifact's place.
+
+    Raises:
+        InputError: something is, which no bake made.
+    """
     hint = "choose another --output, or move it away"
+    if not final.is_symlink() and (not final.exists() or _is_empty(final)):
+        return
     if final.is_symlink():
         raise InputError(f"{final} is a symbolic link", hint)
     try:
@@ -324,6 +330,12 @@ def _refuse(final: Path, new: Artifact, replace: bool) -> None:
     foreign = sorted(_contents(final) - set(map(str, old["contents"])))
     if foreign:
         raise InputError(f"{final} holds what no bake made: {', '.join(foreign[:5])}", hint)
+
+
+def _refuse(final: Path, new: Artifact, replace: bool) -> None:
+    """Raise unless what stands there may be replaced."""
+    require_replaceable(final)
+    old = _manifest(final)
     if not replace and [entry["sha256"] for entry in old["files"]] != [file.sha256 for file in new.files]:
         raise InputError(
             f"{final} holds another artifact of this name and version",

@@ -7,18 +7,21 @@ place by a rename as the very last step; an earlier good artifact is untouched u
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from skyvypack import __version__, artifact, disk, images, layers, packer, runs, scan, seed, timings
+from skyvypack import __version__, artifact, command, disk, images, layers, packer, runs, scan, seed, timings
 from skyvypack.accelerator import Accelerator, choose, qemu_version
 from skyvypack.artifact import Artifact
 from skyvypack.bundle import Bundle
-from skyvypack.errors import InputError
+from skyvypack.cache import PRUNE_HINT
+from skyvypack.errors import InputError, SkyvypackError, ToolMissing
+from skyvypack.machine import find_ovmf
 from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 LOCAL_TARGETS = ("qemu",)
 _SSH_MINUTES = 5
+_TOOLS = ("debugfs", "dumpe2fs", "qemu-img", "sfdisk", "ssh", "ssh-keygen", "xorriso")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +83,13 @@ def bake(
         The artifact and what was proven.
 
     Raises:
-        InputError: the target cannot be baked here, or the output holds another artifact of this name and version.
+        InputError: the target cannot be baked here, the output or the cache cannot be written, or the output holds
+            something else in the artifact's place.
         ToolMissing: a program is missing or too old.
         BakeFailed: a stage failed; the message says which and why.
         LeakFound: the finished disk holds a secret or an identity.
         ContractFailed: a booted clone broke the contract; nothing was published.
+        SkyvypackError: a disk is full, or the mirror cannot be read.
     """
     if target not in LOCAL_TARGETS:
         raise InputError(f"target {target} cannot be baked", f"targets that can: {', '.join(LOCAL_TARGETS)}")
@@ -90,28 +98,55 @@ def bake(
     final = output / f"{spec.name}-{spec.version}-{target}"
     # qcow2 is what clones are booted from, so it is always made.
     wanted = tuple(dict.fromkeys(("qcow2", *(formats or spec.target_settings(target)["formats"]))))
-    with _sole_owner(final), runs.run_folder(cache) as run:
-        progress = Progress(report)
+    progress = Progress(report)
+    with ExitStack() as stack:
+        stack.enter_context(_space_errors(cache, output))
+        _own(final, progress, stack)
+        run = _enter(stack, runs.run_folder(cache), cache, "--cache")
         artifact.recover(final)
+        # A killed bake left it; by now nobody else can be writing there.
+        runs.remove(_partial(final))
         with progress.stage("inputs", "See whether anything changed"):
             start_key = _start_key(spec, bundle, cache, progress, offline=offline)
         inputs = _inputs(spec, bundle, wanted, start_key)
         standing = _standing(final, inputs, force=force, verified=verify)
         if standing:
             return BakeResult(standing, unchanged=True)
-        job = _Job(spec, bundle, inputs, final, cache, run, progress, wanted, offline)
+        artifact.require_replaceable(final)
+        tools = _tools(spec, bundle.dialect, verify=verify)
+        job = _Job(spec, bundle, inputs, tools, final, cache, run, progress, wanted, offline)
         return job.bake(verify=verify, replace=force)
 
 
-@contextmanager
-def _sole_owner(final: Path) -> Iterator[None]:
+def _own(final: Path, progress: Progress, stack: ExitStack) -> None:
     """One bake at a time for each artifact; a second waits and then finds that nothing changed."""
+    path = final.parent / f".{final.name}.lock"
+    if not _enter(stack, runs.lock(path, wait=False), final.parent, "--output"):
+        progress.note("inputs", f"another bake is making {final}: waiting for it")
+        stack.enter_context(runs.lock(path))
+
+
+def _enter(stack: ExitStack, manager: AbstractContextManager[T], folder: Path, option: str) -> T:
+    """Enter what begins by writing to a folder of the caller's choice; a failure of that is his to mend."""
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with runs.lock(final.parent / f".{final.name}.lock"):
-            yield
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise InputError(f"cannot write to {final.parent}: {error.strerror}", "choose another --output") from error
+        return stack.enter_context(manager)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}", f"choose another {option}") from error
+
+
+@contextmanager
+def _space_errors(cache: Path, output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SkyvypackError(f"no space left: {error.filename or f'{cache} or {output}'}", PRUNE_HINT) from error
+
+
+def _partial(final: Path) -> Path:
+    """Where an artifact grows: on the output's own disk, so that its last step is a rename."""
+    return final.parent / f".{final.name}.partial"
 
 
 def _start_key(spec: Spec, bundle: Bundle, cache: Path, progress: Progress, *, offline: bool) -> str:
@@ -172,6 +207,7 @@ class _Job:
     spec: Spec
     bundle: Bundle
     inputs: Mapping[str, str]
+    tools: Mapping[str, str]
     final: Path
     cache: Path
     run: Path
@@ -181,12 +217,11 @@ class _Job:
 
     @property
     def partial(self) -> Path:
-        """Where the artifact grows: on the output's own disk, so that its last step is a rename."""
-        return self.final.parent / f".{self.final.name}.partial"
+        """Where the artifact grows."""
+        return _partial(self.final)
 
     def bake(self, *, verify: bool, replace: bool) -> BakeResult:
         """Do all stages; the partial folder is gone whichever way this ends."""
-        runs.remove(self.partial)
         self.partial.mkdir()
         try:
             with self._start() as start:
@@ -274,7 +309,7 @@ class _Job:
             inputs=self.inputs,
             packages=packages,
             timings=self.progress.timings,
-            tools=_tools(self.bundle.dialect),
+            tools=self.tools,
             accelerator={"name": accelerator.name, "reason": accelerator.reason},
             checks=[dataclasses.asdict(check) for check in report.checks] if report else [],
         )
@@ -297,15 +332,19 @@ class _Job:
             kept = self.final.parent / f"{self.final.name}.failed"
             runs.remove(kept)
             logs.replace(kept)
+            self.progress.note("verify", f"the clones' logs are kept in {kept}")
         report.require()
         return report
 
 
-def _tools(packer_version: str) -> dict[str, str]:
-    """The version of each program that took part."""
-    return {
-        "skyvypack": __version__,
-        "packer": packer_version,
-        "qemu": qemu_version(),
-        "mmdebstrap": layers.mmdebstrap_version(),
-    }
+def _tools(spec: Spec, packer_version: str, *, verify: bool) -> dict[str, str]:
+    """The version of each program that takes part; one that is missing is told before minutes are spent."""
+    found = {"skyvypack": __version__, "packer": packer_version, "qemu": qemu_version()}
+    if spec.base.kind == "bootstrap":
+        found["mmdebstrap"] = layers.mmdebstrap_version()
+    for tool in _TOOLS:
+        if command.which(tool) is None:
+            raise ToolMissing(f"{tool} is not installed", "run: python -m skyvypack doctor --fix")
+    if verify:
+        find_ovmf()
+    return found

@@ -49,12 +49,17 @@ _NO_LOCALE = "false"
 _CLONE_CONFIG = "/etc/cloud/cloud.cfg.d/90-skyvyos.cfg"
 
 
-class _Dumper(yaml.SafeDumper):
+# libyaml's writes the same text several times faster (it escapes characters beyond U+FFFF); PyYAML may lack it.
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]
     """Texts of several lines stay readable as literal blocks."""
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return node
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -157,7 +157,8 @@ def test_only_this_host_reaches_the_guest(tmp_path: Path, net_device: str, card:
     document = folder / "skyvyos.pkr.hcl"
     lines = document.read_text().splitlines()
     lines = [line for line in lines if not line.lstrip().startswith(('["-kernel', '["-initrd', '["-append'))]
-    text = "\n".join(lines).replace('["-vnc", "none"],', '["-vnc", "none"], ["-monitor", "unix:monitor,server,nowait"],')
+    monitor = '["-vnc", "none"], ["-monitor", "unix:monitor,server,nowait"],'
+    text = "\n".join(lines).replace('["-vnc", "none"],', monitor)
     document.write_text(text)
     with command.start(["packer", "build", "."], cwd=folder, env=PACKER):
         _until(lambda: (folder / "monitor").exists())

@@ -329,6 +329,7 @@ def test_shell_gives_code_output_and_errors_apart(shell):
     assert (done.rc, done.stdout, done.stderr) == (3, "grün\na 'b' $c", "it's")
     assert shell.host.check_output("echo $PPID") == shell.host.check_output("echo $PPID")
     assert shell.host.file("/etc/passwd").is_file
+    assert shell.host.check_output("printf 'a\\200b'") == "a\ufffdb"
 
 
 def test_shell_leaves_nothing_behind(shell, tmp_path):

@@ -48,7 +48,7 @@ def test_the_file_protects_what_it_must(wanted, settings):
 def test_limits_hold_for_logins_and_services(host, settings):
     """Processes, open files and cores are limited in this login and in a service started now."""
     wanted = [str(settings["max_processes"]), str(settings["max_open_files"]), "0"]
-    show = "for kind in NPROC NOFILE CORE; do prlimit --pid $$ --$(echo $kind | tr A-Z a-z) -o HARD --noheadings; done"
+    show = "; ".join(f"prlimit --{kind} -o HARD --noheadings" for kind in ("nproc", "nofile", "core"))
     service = host.check_output(f"systemd-run --quiet --pipe --wait sh -c '{show}'").split()
     login = host.check_output(f"su - nobody -s /bin/sh -c '{show}'").split()
     assert service == wanted

@@ -43,6 +43,10 @@ class RootShell(BaseBackend):  # type: ignore[misc,unused-ignore]
         # testinfra would start a Python in the guest to find out what every Debian answers.
         self._encoding = "utf-8"
 
+    def decode(self, data: bytes) -> str:
+        """Bytes as text; what is no UTF-8, as in a TLS session, is replaced."""
+        return data.decode(errors="replace")
+
     @property
     def host(self) -> Any:
         """testinfra's host for this shell."""
