@@ -319,10 +319,10 @@ def require_replaceable(final: Path) -> None:
         InputError: something is, which no bake made.
     """
     hint = "choose another --output, or move it away"
-    if not final.is_symlink() and (not final.exists() or _is_empty(final)):
-        return
     if final.is_symlink():
         raise InputError(f"{final} is a symbolic link", hint)
+    if not final.exists() or _is_empty(final):
+        return
     try:
         old = _manifest(final)
     except InputError as error:

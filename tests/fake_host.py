@@ -86,7 +86,13 @@ case "$1 $last" in "convert "*.partial/*) echo half > "$last"; gate formats; rm 
 exec {qemu_img} "$@"
 """,
     "qemu-system-x86_64": """
-case $1 in --version) gate accelerator; echo QEMU emulator version 7.2.22; exit ;; esac
+case $1 in --version)
+    # The first time it is asked before any stage.
+    [ ! -e {gates}/asked ] || gate accelerator
+    touch {gates}/asked
+    echo QEMU emulator version 7.2.22
+    exit ;;
+esac
 exec {python} {qemu} "$@"
 """,
     "xorriso": 'while [ "$1" != -output ]; do shift; done; echo iso > "$2"',
@@ -140,22 +146,24 @@ class Host:
 
     Args:
         folder: an empty folder for everything.
+        mirror: what packages would come from; its gate is this host's from now on.
         copied: a host whose cache and output are taken over.
     """
 
-    def __init__(self, folder: Path, copied: Host | None = None) -> None:
+    def __init__(self, folder: Path, mirror: Mirror, copied: Host | None = None) -> None:
         self.folder = folder
+        self.mirror = mirror
         self.tools, self.gates = folder / "tools", folder / "gates"
         self.cache, self.output = folder / "cache", folder / "output"
         self.final = self.output / "toy-1.0.0-qemu"
         self.tree = folder / "tree"
+        self.path = os.environ["PATH"]
         for made in (self.tools, self.gates, folder / "roles" / "toy", self.tree / "boot"):
             made.mkdir(parents=True)
         if copied:
             shutil.copytree(copied.cache, self.cache)
             shutil.copytree(copied.output, self.output)
-        self._mirror = _Mirror(self.gates)
-        self.url = self._mirror.url if copied is None else copied.url
+        mirror.gate = self.gates / "inputs"
         self.write_spec()
         self.write_contract("here")
         (folder / "roles" / "toy" / "role.yaml").write_text("summary: a toy\n")
@@ -171,6 +179,7 @@ class Host:
 
     def _filled(self, script: str) -> str:
         places = {
+            "gates": self.gates,
             "tree": self.tree,
             "qemu": self.folder / "qemu.py",
             "python": sys.executable,
@@ -180,19 +189,26 @@ class Host:
             script = script.replace(f"{{{name}}}", str(place))
         return script
 
-    def stop(self) -> None:
-        """Stop the mirror."""
-        self._mirror.stop()
-
     def tool(self, name: str, script: str) -> None:
         """Put a shell script first on the bake's PATH."""
         tool = self.tools / name
         tool.write_text(_GATE.format(gates=self.gates, script=script))
         tool.chmod(0o755)
 
+    def hide(self, name: str) -> None:
+        """Take a program away: the PATH becomes a folder of all others that are in it."""
+        (self.tools / name).unlink(missing_ok=True)
+        others = self.folder / "others"
+        others.mkdir()
+        for folder in self.path.split(os.pathsep):
+            for tool in Path(folder).glob("*"):
+                if tool.name != name and not (others / tool.name).is_symlink():
+                    (others / tool.name).symlink_to(tool)
+        self.path = str(others)
+
     def write_spec(self, version: str = "1.0.0", more: str = "") -> None:
         """Write the spec; `more` is further lines of it."""
-        (self.folder / "skyvypack.yaml").write_text(SPEC.format(version=version, mirror=self.url) + more)
+        (self.folder / "skyvypack.yaml").write_text(SPEC.format(version=version, mirror=self.mirror.url) + more)
 
     def write_contract(self, answer: str) -> None:
         """Write the contract; only the answer `here` holds."""
@@ -201,8 +217,8 @@ class Host:
     def start(self, *options: str, log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         """Start ``python -m skyvypack bake`` with these options."""
         argv = [sys.executable, "-m", "skyvypack", "bake", "--cache", str(self.cache), "-o", str(self.output), *options]
-        path = os.pathsep.join([str(self.tools), *os.environ["PATH"].split(os.pathsep)])
-        env = {"PATH": path, "HOME": str(self.folder), "PYTHONPATH": str(self.folder), "no_proxy": "127.0.0.1"}
+        home = str(self.folder)
+        env = {"PATH": f"{self.tools}:{self.path}", "HOME": home, "PYTHONPATH": home, "no_proxy": "127.0.0.1"}
         return subprocess.Popen(argv, cwd=self.folder, env=env, stdout=log, stderr=log)
 
     def bake(self, *options: str) -> tuple[int, str]:
@@ -218,18 +234,19 @@ class Host:
 
     def close(self, gate: str) -> None:
         """Let the next bake stand still at this moment."""
+        for stale in (f"{gate}.reached", "asked"):
+            (self.gates / stale).unlink(missing_ok=True)
         os.mkfifo(self.gates / gate)
 
-    def reached(self, gate: str) -> bool:
-        """Whether a bake stands at the gate."""
-        return (self.gates / f"{gate}.reached").exists()
+    def wait_for(self, gate: str) -> None:
+        """Wait until a bake stands at the gate."""
+        until((self.gates / f"{gate}.reached").exists)
 
     def open(self, gate: str) -> None:
         """Let bakes pass again; one that stands at the gate goes on."""
         fifo = os.open(self.gates / gate, os.O_RDWR | os.O_NONBLOCK)
         (self.gates / gate).unlink()
         os.write(fifo, b"\n" * 8)
-        until(lambda: True)
         os.close(fifo)
 
     def marks(self) -> list[str]:
@@ -241,15 +258,18 @@ class Host:
         return int((self.gates / "memory").read_text())
 
 
-class _Mirror:
-    """A mirror of Debian on loopback with release files that are always the same; `inputs` is its gate."""
+class Mirror:
+    """A mirror of Debian on loopback with release files that are always the same; it has a gate, too."""
 
-    def __init__(self, gates: Path) -> None:
+    def __init__(self) -> None:
+        self.gate = Path("/nonexistent")
+        mirror = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if (gates / "inputs").exists():
-                    (gates / "inputs.reached").touch()
-                    until(lambda: not (gates / "inputs").exists())
+                if mirror.gate.exists():
+                    mirror.gate.with_suffix(".reached").touch()
+                    until(lambda: not mirror.gate.exists())
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(RELEASE)))
                 self.end_headers()
@@ -264,6 +284,7 @@ class _Mirror:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
+        """Answer nobody any more."""
         self._server.shutdown()
         self._server.server_close()
 

@@ -5,8 +5,6 @@ The library is imported inside each verb, so that ``--help`` and shell completio
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from skyvypack import __version__
@@ -31,6 +29,8 @@ def cli(debug: bool) -> None:
     Exit codes: 0 done, 1 failed, 2 the input is wrong, 3 the contract failed, 130 interrupted.
     """
     if debug:
+        import logging
+
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7d ms  %(name)s: %(message)s")
 
 
