@@ -37,13 +37,13 @@ class Plain:
     size: int
 
 
-def bundle(spec: Spec) -> Bundle:
+def bundle(spec: Spec, dialect: str) -> Bundle:
     """The bundle of a spec, but for two files: what the layer holds, and user-data that installs the rest.
 
     Everything else is the same by construction: Packer's file with the guest's size and QEMU's options, the roles'
     files and commands, the mirror, the sealing.
     """
-    ours = render(spec, TARGET, packer.installed())
+    ours = render(spec, TARGET, dialect)
     minimal = replace(spec, roles=tuple(role for role in spec.roles if role.name == "base"), packages=())
     # This is the user-data for a base that brings no packages: without recommends.
     user_data = bake_user_data(replace(spec, base=Base(kind="cloud-image")), TARGET)
@@ -62,7 +62,7 @@ def bake(spec: Spec, cache: Path, report: Reporter) -> Plain:
     Raises:
         SkyvypackError: as `skyvypack.bake`.
     """
-    made = bundle(spec)
+    made = bundle(spec, packer.installed())
     progress = Progress(report)
     with runs.run_folder(cache) as run:
         began = time.monotonic()
