@@ -191,16 +191,16 @@ def measure(file: Path, spec: Spec, folder: Path, options: argparse.Namespace) -
 def rows(found: Figures) -> Iterator[tuple[str, float | None]]:
     """Each figure with its name; seconds where nothing else is said."""
     cold, other = found.cold, found.plain
-    yield "cold bake", cold.unproven
+    yield "cold bake", None if found.broken else cold.unproven
     yield from parts(cold)
     if cold.proof:
         yield "verification", cold.proof
-        yield "cold bake, verified", cold.seconds
+        yield "cold bake, verified", None if cold.error else cold.seconds
     if found.warm:
-        yield "warm bake", found.warm.unproven
+        yield "warm bake", None if found.warm.error else found.warm.unproven
         yield from parts(found.warm)
     if found.unchanged:
-        yield "nothing changed", found.unchanged.seconds
+        yield "nothing changed", None if found.unchanged.error else found.unchanged.seconds
     if other:
         yield "plain way", other.build
         yield from (("    " + PHASES.get(name, name), took) for name, took in other.phases.items())
@@ -279,6 +279,9 @@ def main() -> int:
         except SkyvypackError as problem:
             print(problem, file=sys.stderr)
             return int(problem.exit_code)
+        if spec.base.kind != "bootstrap":
+            print(f"{file} has base {spec.base.kind}: there is no layer to compare with", file=sys.stderr)
+            return 2
         before = os.getloadavg()[0]
         found = measure(file, spec, folder, options)
     conditions = {"spec": str(file.name), "cpus": os.cpu_count(), "load before": round(before, 1)}

@@ -65,7 +65,7 @@ share() {
 drivers() {
     mkdir -p "$1/etc/initramfs-tools"
     printf '%s\n' ext4 virtio_pci virtio_blk virtio_scsi virtio_net nvme ahci ata_piix sd_mod sr_mod \
-        vmw_pvscsi vmxnet3 hv_vmbus hv_storvsc hv_netvsc ena e1000 e1000e > "$1/etc/initramfs-tools/modules"
+        vmw_pvscsi vmxnet3 hv_vmbus hv_storvsc hv_netvsc ena > "$1/etc/initramfs-tools/modules"
 }
 
 # --settle TREE: what has to run inside it once all packages are in.

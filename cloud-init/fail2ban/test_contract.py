@@ -54,8 +54,9 @@ def test_a_jail_in_the_drop_in_folder_is_taken(host):
     """A file beside ours adds a jail for a service of one's own."""
     script = """
         jail=/etc/fail2ban/jail.d/zz-skyvyos-contract.local
+        log=/var/log/dpkg.log
         trap 'rm -f $jail' EXIT
-        printf '[contract]\\nenabled = true\\nlogpath = /var/log/dpkg.log\\nfailregex = ^bad <HOST>$\\n' >$jail
+        printf '[contract]\\nenabled = true\\nlogpath = %s\\nfilter =\\nfailregex = ^bad <HOST>$\\n' $log >$jail
         fail2ban-client -d
     """
     assert "['start', 'contract']" in host.check_output(script)
