@@ -115,7 +115,7 @@ def moment(source, target):
     source, target = os.path.basename(os.fspath(source)), os.path.basename(os.fspath(target))
     if source == ".manifest.json":
         return "manifest"
-    if target.endswith(".old"):
+    if target.endswith("-qemu.old"):
         return "aside"
     if source.endswith(".partial"):
         return "place"
@@ -123,7 +123,7 @@ def moment(source, target):
 def hook(event, args):
     if event == "os.rename":
         hold(moment(*args[:2]))
-    elif event == "shutil.rmtree" and os.fspath(args[0]).endswith(".old"):
+    elif event == "shutil.rmtree" and os.fspath(args[0]).endswith("-qemu.old"):
         hold("remove")
 
 def hold(name):

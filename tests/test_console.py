@@ -29,6 +29,7 @@ RECORDED = [
     ("ovmf-nothing-to-boot.txt", "boot loader", "firmware finds nothing to boot", "boot loader"),
     ("trixie-initramfs-shell.txt", "initramfs", "does not find the root disk LABEL=wrong", "root="),
     ("trixie-emergency.txt", "systemd", "emergency mode", "/etc/fstab"),
+    ("trixie-no-network.txt", "settled", "no network", "network device"),
 ]
 
 
@@ -61,6 +62,13 @@ def test_recorded_good_boot_passes_every_stage_without_a_complaint(tmp_path):
     assert console.settled
     assert [line for line in lines if line.startswith("skyvypack: seal")][-1] == "skyvypack: sealed"
     assert not any("\x1b" in line or "\r" in line for line in lines)
+
+
+def test_recorded_user_data_that_failed_is_left_to_wait_sh_and_named(tmp_path):
+    """A module that failed is no reason to stop Packer, whose wait.sh says more; it is the cause if Packer cannot."""
+    console = shown(tmp_path, (CONSOLES / "trixie-user-data-failed.txt").read_bytes())
+    assert console.fatal() is None
+    assert console.diagnose().cause == "cloud-init's module scripts-user failed"
 
 
 SIGNS = [
