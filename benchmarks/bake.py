@@ -148,7 +148,7 @@ def told(event: Event) -> None:
 class Figures:
     """All that was measured; None for what was left out."""
 
-    cold: Bake
+    cold: Bake = field(default_factory=Bake)
     warm: Bake | None = None
     unchanged: Bake | None = None
     plain: plain.Plain | None = None
@@ -171,9 +171,10 @@ class Figures:
         return found + ([f"plain way: {self.plain_error}"] if self.plain_error else [])
 
 
-def measure(file: Path, spec: Spec, folder: Path, options: argparse.Namespace) -> Figures:
+def measure(found: Figures, file: Path, spec: Spec, folder: Path, options: argparse.Namespace) -> None:
+    """Measure what the options leave; what is done stays in `found` when this is interrupted."""
     say("cold bake: empty cache")
-    found = Figures(bake(file, folder, *(["--no-verify"] if options.no_verify else [])))
+    found.cold = bake(file, folder, *(["--no-verify"] if options.no_verify else []))
     if not options.no_warm and not found.broken:
         say("warm bake: the layer is cached")
         found.warm = bake(file, folder, "--no-verify", "--force")
@@ -185,7 +186,6 @@ def measure(file: Path, spec: Spec, folder: Path, options: argparse.Namespace) -
             found.plain = plain.bake(spec, folder / "plain", told)
         except SkyvypackError as error:
             found.plain_error = f"{error.message} ({error.hint})" if error.hint else error.message
-    return found
 
 
 def rows(found: Figures) -> Iterator[tuple[str, float | None]]:
@@ -207,7 +207,7 @@ def rows(found: Figures) -> Iterator[tuple[str, float | None]]:
         yield "  its layer, not counted", other.layer
         yield RATIO, found.ratio
         yield "plain way's qcow2, MB", other.size / MB
-    yield "peak memory, MB", max(one.peak for one in (cold, found.warm, found.unchanged) if one) / MB
+    yield "peak memory, MB", max(one.peak for one in (cold, found.warm, found.unchanged) if one) / MB or None
     yield "qcow2, MB", (cold.size or (found.warm.size if found.warm else 0)) / MB or None
 
 
@@ -283,7 +283,12 @@ def main() -> int:
             print(f"{file} has base {spec.base.kind}: there is no layer to compare with", file=sys.stderr)
             return 2
         before = os.getloadavg()[0]
-        found = measure(file, spec, folder, options)
+        found, interrupted = Figures(), False
+        try:
+            measure(found, file, spec, folder, options)
+        except KeyboardInterrupt:
+            interrupted = True
+            say("interrupted: what follows was measured before")
     conditions = {"spec": str(file.name), "cpus": os.cpu_count(), "load before": round(before, 1)}
     over = missed(found) if file == SPEC else []
     if options.json:
@@ -293,7 +298,7 @@ def main() -> int:
         print("seconds, of " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
     for error in found.errors:
         print(error, file=sys.stderr)
-    return int(bool(found.errors or over))
+    return 130 if interrupted else int(bool(found.errors or over))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class BakeResult:
         artifact: the finished template's folder, files and manifest.
         report: what was proven; None when verification was not wanted or nothing had changed.
         unchanged: True when an artifact of the same inputs was already there and nothing was done.
-        timings: seconds of each stage.
+        timings: seconds of each stage, and ``total``; stages can overlap or hold others.
     """
 
     artifact: Artifact
@@ -149,6 +149,11 @@ def _partial(final: Path) -> Path:
     return final.parent / f".{final.name}.partial"
 
 
+def _failed(final: Path) -> Path:
+    """Where the logs of a bake stay whose clones broke the contract."""
+    return final.with_name(f"{final.name}.failed")
+
+
 def _start_key(spec: Spec, bundle: Bundle, cache: Path, progress: Progress, *, offline: bool) -> str:
     if spec.base.kind == "bootstrap":
         return layers.key(bundle, spec, cache=cache, offline=offline)
@@ -231,7 +236,9 @@ class _Job:
             finished = artifact.publish(self.partial, self.final, replace=replace)
         finally:
             runs.remove(self.partial)
-        return BakeResult(finished, report, timings=dict(self.progress.timings))
+        # What an earlier failed try left there speaks of a disk that is gone.
+        runs.remove(_failed(self.final))
+        return BakeResult(finished, report, timings=self.progress.times())
 
     @contextmanager
     def _start(self) -> Iterator[_Start]:
@@ -308,7 +315,7 @@ class _Job:
             self.bundle.target,
             inputs=self.inputs,
             packages=packages,
-            timings=self.progress.timings,
+            timings=self.progress.times(),
             tools=self.tools,
             accelerator={"name": accelerator.name, "reason": accelerator.reason},
             checks=[dataclasses.asdict(check) for check in report.checks] if report else [],
@@ -329,10 +336,9 @@ class _Job:
         )
         if not report.passed:
             # The disk goes, what is needed to understand the failure stays.
-            kept = self.final.parent / f"{self.final.name}.failed"
-            runs.remove(kept)
-            logs.replace(kept)
-            self.progress.note("verify", f"the clones' logs are kept in {kept}")
+            runs.remove(_failed(self.final))
+            logs.replace(_failed(self.final))
+            self.progress.note("verify", f"the clones' logs are kept in {_failed(self.final)}")
         report.require()
         return report
 

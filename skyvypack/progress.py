@@ -54,6 +54,11 @@ class Progress:
     report: Reporter = silent
     expected: Mapping[str, float] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def times(self) -> dict[str, float]:
+        """Seconds of each stage, and as ``total`` the seconds since the first: stages can overlap or hold others."""
+        return {**self.timings, "total": round(time.monotonic() - self._began, 2)}
 
     @contextmanager
     def stage(self, name: str, title: str) -> Iterator[Callable[[str], None]]:

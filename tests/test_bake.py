@@ -281,6 +281,43 @@ def test_output_that_fills_up_during_a_bake_fails_it(host: Host, tmpfs: Path, le
     assert is_tidy(host)
 
 
+def fill_after_formats(host: Host, folder: Path) -> None:
+    """Let the next bake find a file system full as soon as the formats are written."""
+    convert = f"""{shutil.which("qemu-img")} "$@" || exit
+        for last; do :; done
+        case "$1 $last" in "convert "*.partial/*) cat /dev/zero > {folder}/full ;; esac
+        exit 0"""
+    host.tool("qemu-img", convert)
+
+
+def test_output_without_room_for_the_manifest_fails_the_bake(host: Host, tmpfs: Path) -> None:
+    """Where our own process is the one that finds no room it says so, too, and undoes all."""
+    shutil.copytree(host.output, tmpfs / "output")
+    host.output = tmpfs / "output"
+    host.final = host.output / host.final.name
+    before = contents(host.final)
+    fill_after_formats(host, tmpfs)
+    code, said = host.bake(*QUICK)
+    assert code == 1
+    assert "error: no space left" in said
+    assert "cache prune" in said
+    assert contents(host.final) == before
+    assert is_tidy(host)
+
+
+def test_cache_without_room_for_the_timings_fails_nothing(host: Host, tmpfs: Path) -> None:
+    """What only predicts the next bake's duration is no reason to throw this one away."""
+    shutil.copytree(host.cache, tmpfs / "cache")
+    host.cache = tmpfs / "cache"
+    before = (host.cache / "timings.json").read_bytes()
+    fill_after_formats(host, tmpfs)
+    code, said = host.bake(*QUICK)
+    assert code == 0, said
+    assert (host.cache / "timings.json").read_bytes() == before
+    assert is_tidy(host)
+    is_whole(host)
+
+
 def test_artifact_of_other_inputs_is_not_replaced(host: Host) -> None:
     """A changed spec of the same name and version is refused, saying what changed; --force replaces."""
     before = contents(host.output)

@@ -98,9 +98,8 @@ def _print_result(result: BakeResult) -> None:
     else:
         click.echo("\nNOT proven: --no-verify was given. Prove it: skyvypack verify")
     if result.timings:
-        times = {**result.timings, "all": sum(result.timings.values())}
         click.echo()
-        show.table([(stage, show.clock(seconds)) for stage, seconds in times.items()], ("stage", "time"))
+        show.table([(stage, show.clock(seconds)) for stage, seconds in result.timings.items()], ("stage", "time"))
 
 
 def print_report(report: Report) -> None:
