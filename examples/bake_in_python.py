@@ -21,7 +21,7 @@ def main(file: str) -> int:
     except SkyvypackError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print("nothing had changed" if result.unchanged else f"baked in {sum(result.timings.values()):.0f} s")
+    print("nothing had changed" if result.unchanged else f"baked in {result.timings['total']:.0f} s")
     print(result.artifact.folder)
     return 0
 

@@ -282,6 +282,7 @@ class _Job:
             "compress": "false",
             "disk_checksum": start.checksum,
         }
+        packer.init(folder, self.bundle.dialect)
         packer.build(
             folder,
             variables=variables,

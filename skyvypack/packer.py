@@ -39,7 +39,7 @@ _PHASES = (
     ("boot", re.compile(r"Waiting for SSH to become available"), "the guest boots"),
     ("configure", re.compile(r"Connected to SSH"), "the guest is configured"),
     ("seal", re.compile(r"Gracefully halting virtual machine"), "the guest is sealed"),
-    ("disk", re.compile(r"Converting hard drive"), "the disk is compacted"),
+    ("compact", re.compile(r"Converting hard drive"), "the disk is compacted"),
 )
 
 
@@ -127,7 +127,7 @@ def build(
         scratch: a folder of this run, for Packer's cache and temporary files.
         scale: by how much every deadline grows, the accelerator's `scale`.
         secrets: Packer variables that must not stand in the process list.
-        progress: told about each stage and line; keeps the seconds of ``boot``, ``configure``, ``seal`` and ``disk``.
+        progress: told about each stage and line; keeps the seconds of ``boot``, ``configure``, ``seal`` and ``compact``.
 
     Raises:
         ToolMissing: Packer is not installed.

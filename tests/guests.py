@@ -21,7 +21,8 @@ from skyvypack.render import render
 from skyvypack.spec import loads
 from skyvypack.write import write
 
-NOTHING = "#cloud-config\n{}\n"
+# cloud-init's default locale needs a program that the layer does not have; bakes have none either.
+NOTHING = "#cloud-config\nlocale: false\n"
 # Runs packer.build as the program does: SIGTERM becomes an error, so that everything begun is undone.
 _CHILD = """
 import json, signal, sys

@@ -237,7 +237,7 @@ def test_guest_without_network_is_given_up_when_it_has_settled(tmp_path):
 @pytest.mark.boot
 def test_failing_user_data_fails_the_build_and_shows_the_module(tmp_path):
     """A command of the user-data that fails makes the build fail with cloud-init's module and the command's output."""
-    user_data = "#cloud-config\nruncmd:\n  - |\n    set -e\n    echo about to break\n    ls /not/there\n"
+    user_data = f"{guests.NOTHING}runcmd:\n  - |\n    set -e\n    echo about to break\n    ls /not/there\n"
     guest = guests.make(tmp_path, user_data)
     with runs.run_folder(tmp_path / "cache") as run, pytest.raises(BakeFailed) as failure:
         guest.build(run)

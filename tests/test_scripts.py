@@ -89,6 +89,18 @@ def test_cloud_init_that_crashed_fails_the_build(wait, fake_tool):
     assert "cloud-init did not come to its end" in said
 
 
+def test_failed_stage_is_no_reason_to_stop_waiting(wait, fake_tool, tmp_path):
+    """bookworm fails a stage's unit for one module and goes on: the final stage's errors are waited for, too."""
+    errors = {"modules-config": {"errors": ["('locale', x)"]}, "modules-final": {"errors": ["('scripts_user', y)"]}}
+    fake_tool(
+        "systemctl", f'case "$*" in *cloud-config*) exit 0 ;; esac; echo {{}} > {tmp_path}/run/result.json; exit 1'
+    )
+    code, said = wait(errors, finished=False)
+    assert code == 1
+    assert "did not come to its end" not in said
+    assert "scripts_user" in said
+
+
 def test_cloud_init_that_is_off_fails_the_build(wait, tmp_path):
     """Without a seed cloud-init switches itself off, and nothing was configured."""
     (tmp_path / "run" / "disabled").touch()

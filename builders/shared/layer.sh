@@ -113,7 +113,8 @@ clean() {
     rm -rf "$tree"/etc/ssh/ssh_host_* "$tree/etc/hostname" "$tree/etc/resolv.conf" "$tree/var/lib/dbus/machine-id" \
         "$tree"/etc/apt/apt.conf.d/99mmdebstrap "$tree"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$tree"/etc/*- \
         "$tree"/var/lib/apt/lists/* "$tree"/var/cache/apt/* "$tree"/var/cache/debconf/*-old "$tree"/var/lib/dpkg/*-old \
-        "$tree/var/cache/ldconfig/aux-cache" "$tree/var/lib/systemd/random-seed" "$tree"/tmp/* "$tree"/run/*
+        "$tree/var/cache/ldconfig/aux-cache" "$tree/var/lib/systemd/random-seed" "$tree"/tmp/* "$tree"/run/* \
+        "$tree"/dev/*
     find "$tree/var/log" -type f -delete
     : > "$tree/etc/machine-id"
     ln -s ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
