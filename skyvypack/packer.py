@@ -127,7 +127,8 @@ def build(
         scratch: a folder of this run, for Packer's cache and temporary files.
         scale: by how much every deadline grows, the accelerator's `scale`.
         secrets: Packer variables that must not stand in the process list.
-        progress: told about each stage and line; keeps the seconds of ``boot``, ``configure``, ``seal`` and ``compact``.
+        progress: told about each stage and line; keeps the seconds of ``boot``, ``configure``, ``seal`` and
+            ``compact``.
 
     Raises:
         ToolMissing: Packer is not installed.
