@@ -84,10 +84,7 @@ source "qemu" "skyvyos-server" {
     ["-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
     ["-kernel", "${local.layer}/vmlinuz"],
     ["-initrd", "${local.layer}/initrd.img"],
-    [
-      "-append",
-      "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off cryptomgr.notests",
-    ],
+    ["-append", "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off"],
   ]
 
   # The guest writes to an overlay; what it starts from never changes.
