@@ -25,6 +25,7 @@ _PEM = re.compile(
 )
 _PUTTY = re.compile(rb"PuTTY-User-Key-File-\d: .{0,12000}?Private-Lines: \d+\r?\n[A-Za-z0-9+/=]{20}", re.DOTALL)
 _KEYS: Mapping[bytes, re.Pattern[bytes]] = {b"PRIVATE KEY": _PEM, b"PuTTY-User-Key-File-": _PUTTY}
+_BYTE_CODE = re.compile(r"/__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$")
 _BEFORE = 64  # what of a PEM header can stand before the words PRIVATE KEY
 _AROUND = 16384
 
@@ -151,7 +152,7 @@ class _Scan:
         for offset, what in hits.items():
             where = self.place(offset, owners.get(offset), paths)
             # Packages ship keys for their tests; one that a package keeps in /etc would be a key in use.
-            if what != "private key" or not (where in self.owned and where.startswith("/usr/")):
+            if what != "private key" or not (where.startswith("/usr/") and _source(where) in self.owned):
                 self.add(where, what)
 
     def place(self, offset: int, inode: int | None, paths: Mapping[int, str]) -> str:
@@ -170,6 +171,11 @@ def _reported(match: re.Match[str]) -> str:
     """The path a rule reports: the folder in its first group, so that a whole tree is one finding, or the file."""
     group = match[1] if match.re.groups else None
     return group or match[0]
+
+
+def _source(path: str) -> str:
+    """The Python file that byte code was made from, which no package owns; any other path as it is."""
+    return _BYTE_CODE.sub(r"/\1.py", path)
 
 
 def _is_key(descriptor: int, offset: int, pattern: re.Pattern[bytes]) -> bool:

@@ -158,6 +158,19 @@ def test_packages_may_ship_test_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.tool
+def test_byte_code_belongs_to_the_package_of_its_source(tmp_path: Path) -> None:
+    """What Python compiled of a package's file at its installation is spared; byte code of nobody's file is not."""
+    files = {
+        **images.CLEAN,
+        "/usr/lib/python3/__pycache__/docs.cpython-311.pyc": PEM,
+        "/usr/lib/python3/__pycache__/stray.cpython-311.pyc": PEM,
+        "/var/lib/dpkg/info/docs.list": "/usr/lib/python3/docs.py\n",
+    }
+    found = scan.scan(images.disk(tmp_path, files), forbidden={}, spec=SPEC)
+    assert found == ["BAS-7: /usr/lib/python3/__pycache__/stray.cpython-311.pyc: private key"]
+
+
+@pytest.mark.tool
 def test_words_about_keys_are_no_keys(tmp_path: Path) -> None:
     """A program that knows the words, a document and a placeholder are no keys."""
     texts = ["-----BEGIN RSA PRIVATE KEY-----\0-----END", "-----BEGIN PRIVATE KEY-----\n...\n", f"PRIVATE KEY\n{BODY}"]
