@@ -57,7 +57,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any
 
 def test_bake_ends_with_path_size_digest_proof_and_timings(run: Run, tmp_path: Path, library: Any) -> None:
     """Everything a user wants to know stands at the end, on standard output."""
-    library("bake", lambda *args, **wishes: baked(tmp_path, GOOD, timings={"layer": 121.0, "packer": 96.4, "total": 217.4}))
+    timings = {"layer": 121.0, "packer": 96.4, "total": 217.4}
+    library("bake", lambda *args, **wishes: baked(tmp_path, GOOD, timings=timings))
     result = run("bake")
     assert result.exit_code == 0
     assert f"{tmp_path}/web-1.0.0.qcow2  412 MB  sha256:{'ab' * 32}" in result.stdout
