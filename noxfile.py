@@ -93,7 +93,7 @@ def _develop(session: nox.Session) -> None:
 
 def _layer(session: nox.Session) -> Path:
     """The quickstart's layer, made as a plain Packer user makes it: by the bundle's own script."""
-    folder = session.cache_dir / "boot"
+    folder = (session.cache_dir / "boot").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     bundle = ["--spec", "examples/quickstart.yaml", "--output", str(folder / "bundle")]
     session.run("python", "-m", "skyvypack", "render", *bundle)
