@@ -33,7 +33,7 @@ def tests(session: nox.Session) -> None:
     _install_missing(session)
     session.run("ruff", "check", ".")
     session.run("mypy")
-    session.run("pytest", *(session.posargs or ["-m", "not boot"]), **PATIENCE)
+    session.run("pytest", *(session.posargs or ["-m", "not boot and not load"]), **PATIENCE)
 
 
 @nox.session
@@ -61,6 +61,14 @@ def boot(session: nox.Session) -> None:
     for disk in Path("output").glob("skyvyos-quickstart-*-qemu/*.qcow2"):
         session.env["SKYVYPACK_TEST_DISK"] = str(disk.resolve())
     session.run("pytest", "-m", "boot", *session.posargs, **PATIENCE)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """The tests that move gigabytes or take over a minute, no guest. Arguments after ``--`` go to pytest."""
+    _develop(session)
+    _install_missing(session)
+    session.run("pytest", "-m", "load", *session.posargs, **PATIENCE)
 
 
 @nox.session
