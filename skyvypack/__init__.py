@@ -9,6 +9,8 @@
     result = skyvypack.bake(spec, "qemu")      # BakeResult: artifact, report, timings
     disk = result.artifact.file("qcow2").path
     report = skyvypack.verify(spec, disk, report_folder=Path("reports"))    # Report: what booted clones proved
+    done = skyvypack.register(spec, "proxmox", result.artifact)    # Registration; needs the target's SDK
+    templates = skyvypack.describe(spec, "proxmox")    # newest first; retire and reap tidy up
 
 Nothing here prints or exits; long steps send `progress.Event`s to the `report` callable they are given, and errors
 are those of `skyvypack.errors`. The names above are imported on first use, so that ``import skyvypack`` stays cheap.
@@ -23,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skyvypack.bake import bake
+    from skyvypack.registrar import describe, reap, register, retire
     from skyvypack.render import render
     from skyvypack.spec import load, loads
     from skyvypack.verify import verify
 
 __version__ = "0.1.0"
-__all__ = ["bake", "load", "loads", "render", "verify"]
+__all__ = ["bake", "describe", "load", "loads", "reap", "register", "render", "retire", "verify"]
 
 _HOME = {"load": "spec", "loads": "spec", "render": "render", "bake": "bake", "verify": "verify"}
+_HOME |= dict.fromkeys(("register", "describe", "retire", "reap"), "registrar")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ from skyvypack.accelerator import QEMU, Accelerator
 from skyvypack.command import Done
 from skyvypack.console import Console
 from skyvypack.errors import ContractFailed, InputError, ToolMissing
+from skyvypack.link import Access, Link, Waiting, last_line
 from skyvypack.qmp import NETWORK, SOCKET, Monitor
 
 Firmware = Literal["bios", "uefi"]
 Bus = Literal["virtio-blk", "virtio-scsi", "nvme", "sata", "pvscsi"]
 T = TypeVar("T")
-Waiting = Generator[None, None, T]
 
 GIB = 1024**3
-CONTROL = "control"
 _OVMF = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 _OVMF_FOLDERS = (Path("/usr/share/OVMF"), Path("/usr/share/edk2/ovmf"), Path("/usr/share/edk2/x64"))
 _DISK_DEVICES: dict[Bus, tuple[str, ...]] = {
@@ -40,8 +38,6 @@ _DISK_DEVICES: dict[Bus, tuple[str, ...]] = {
     "sata": ("ide-hd,drive=disk,bootindex=0,bus=ide.0",),  # q35 has an AHCI controller of its own
     "pvscsi": ("pvscsi,id=scsi", "scsi-hd,drive=disk,bootindex=0,bus=scsi.0"),
 }
-_SETTLED = ("running", "degraded", "maintenance")
-_RETRY = 3.0
 _PAUSE = 0.5
 
 
@@ -62,21 +58,6 @@ class Hardware:
     cpus: int = 2
     memory: int = 2048
     room: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to get into a guest.
-
-    Args:
-        user: the account, with sudo that asks for no password.
-        key: private key file.
-        port: TCP port of the guest's SSH server.
-    """
-
-    user: str
-    key: Path
-    port: int = 22
 
 
 class Machine:
@@ -116,10 +97,9 @@ class Machine:
         self._console_log = folder / "console.log"
         self._overlay = folder / "overlay.qcow2"
         self._firmware: list[str] = []
-        self.ssh_config = folder / "ssh_config"
+        self.link = Link(name, folder, access, accelerator.scale, self._check)
         self.monitor = Monitor(folder)
         self._life = ExitStack()
-        self._link = ExitStack()
         self._qemu: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -156,9 +136,9 @@ class Machine:
             argv = [QEMU, *self._arguments()]
             self._qemu = stack.enter_context(command.start(argv, cwd=self.folder, stdout=errors))
             stack.callback(self.monitor.quit)
-            stack.callback(self._disconnect)
+            stack.callback(self.link.close)
             self._wait_for_monitor()
-            self._write_ssh_config(self.monitor.forward(self.access.port))
+            self.link.aim("127.0.0.1", self.monitor.forward(self.access.port))
             self._life = stack.pop_all()
 
     def _arguments(self) -> list[str]:
@@ -189,49 +169,13 @@ class Machine:
                 raise ContractFailed(f"clone {self.name}: QEMU did not open its monitor within {seconds:.0f} s")
             time.sleep(0.05)
 
-    def _write_ssh_config(self, port: int) -> None:
-        options = {
-            "HostName": "127.0.0.1",
-            "Port": port,
-            "User": self.access.user,
-            "IdentityFile": _quoted(self.access.key.resolve()),
-            "IdentitiesOnly": "yes",
-            "IdentityAgent": "none",
-            "PreferredAuthentications": "publickey",
-            "BatchMode": "yes",
-            "StrictHostKeyChecking": "no",
-            "UserKnownHostsFile": _quoted(self.folder.resolve() / "known_hosts"),
-            "GlobalKnownHostsFile": "/dev/null",
-            "LogLevel": "ERROR",
-            # Short: a try that began before the guest had a network is retried by QEMU ever more seldom.
-            "ConnectTimeout": round(5 + self.accelerator.scale),
-            "ServerAliveInterval": 15,
-            "ServerAliveCountMax": 8,
-            # Relative to the folder that ssh runs in, for the same reason as the monitor's socket. Were it not
-            # found, ssh would make a connection of its own: slower, and just as good.
-            "ControlPath": CONTROL,
-            "ControlMaster": "no",
-        }
-        lines = [f"Host {self.name}", *(f"  {key} {value}" for key, value in options.items())]
-        self.ssh_config.write_text("\n".join(lines) + "\n")
-
     def ssh(self, *options: str) -> list[str]:
         """The command line of an SSH client for this guest, up to the remote command; to be run in `folder`."""
-        return ["ssh", "-F", str(self.ssh_config.resolve()), *options, self.name]
+        return self.link.ssh(*options)
 
     def run(self, script: str, *, timeout: float = 30.0, check: bool = True) -> Done:
-        """Run a shell command in the guest, as the account we log in with.
-
-        Args:
-            script: for the account's shell.
-            timeout: seconds, before they are scaled to the accelerator.
-            check: raise when it fails.
-
-        Raises:
-            CommandFailed: it failed (with `check`), or did not end in time.
-        """
-        seconds = timeout * self.accelerator.scale
-        return command.run([*self.ssh(), "--", script], cwd=self.folder, timeout=seconds, check=check)
+        """Run a shell command in the guest; see `Link.run`."""
+        return self.link.run(script, timeout=timeout, check=check)
 
     def connecting(self, seconds: float) -> Waiting[None]:
         """Wait until SSH lets us in, and keep that connection for all that follows.
@@ -242,37 +186,11 @@ class Machine:
         Raises:
             ContractFailed: the guest panicked, ended or did not answer in time; says what its console showed last.
         """
-        return self._connecting(self._deadline(seconds))
-
-    def _connecting(self, deadline: float) -> Waiting[None]:
-        log = self.folder / "ssh.log"
-        said = ""
-        while True:
-            self._disconnect()
-            with log.open("wb") as errors:
-                master = self._link.enter_context(
-                    command.start([*self.ssh("-M", "-N")], cwd=self.folder, stdout=errors)
-                )
-            while master.poll() is None:
-                if (self.folder / CONTROL).exists():
-                    return
-                self._check(deadline, f"does not answer to SSH ({said})")
-                yield
-            said = _last_line(log) or said
-            retry = time.monotonic() + _RETRY
-            while time.monotonic() < retry:
-                self._check(deadline, f"does not answer to SSH ({said})")
-                yield
+        return self.link.connecting(self._deadline(seconds))
 
     def settling(self, seconds: float) -> Waiting[str]:
         """Wait until nothing is left to start; returns systemd's word for the outcome, such as ``running``."""
-        return self._settling(self._deadline(seconds))
-
-    def _settling(self, deadline: float) -> Waiting[str]:
-        while (state := self.run("systemctl is-system-running", check=False).stdout.strip()) not in _SETTLED:
-            self._check(deadline, f"is still {state or 'unreachable'}")
-            yield from _pausing(_RETRY)
-        return state
+        return self.link.settling(self._deadline(seconds))
 
     def rebooting(self, seconds: float, room: int = 0) -> Waiting[str]:
         """Reboot from inside, and wait for the new boot to settle; returns as `settling`.
@@ -290,13 +208,13 @@ class Machine:
         self._life.close()
         command.run(["qemu-img", "resize", "-q", self._overlay, f"+{room}G"])
         self._power_on()
-        yield from self._connecting(deadline)
-        return (yield from self._settling(deadline))
+        yield from self.link.connecting(deadline)
+        return (yield from self.link.settling(deadline))
 
     def powering_off(self, seconds: float) -> Waiting[None]:
         """Press the power button, and wait for the guest to switch itself off."""
         deadline = self._deadline(seconds)
-        self._disconnect()
+        self.link.close()
         self.monitor.execute("system_powerdown")
         yield from self._ending(deadline, "does not switch itself off when its power button is pressed")
 
@@ -306,10 +224,6 @@ class Machine:
             if time.monotonic() > deadline:
                 raise self._failed(complaint)
             yield
-
-    def _disconnect(self) -> None:
-        self._link.close()
-        (self.folder / CONTROL).unlink(missing_ok=True)
 
     def _deadline(self, seconds: float) -> float:
         return time.monotonic() + seconds * self.accelerator.scale
@@ -321,7 +235,7 @@ class Machine:
 
     def _check_alive(self) -> None:
         if self._qemu is not None and self._qemu.poll() is not None:
-            last = _last_line(self.folder / "qemu.log") or f"exit code {self._qemu.returncode}"
+            last = last_line(self.folder / "qemu.log") or f"exit code {self._qemu.returncode}"
             raise ContractFailed(f"clone {self.name}: QEMU has ended: {last}")
         self.console.poll()
         if self.console.fatal():
@@ -372,22 +286,6 @@ def find_ovmf() -> tuple[Path, Path]:
     raise ToolMissing("OVMF, QEMU's UEFI firmware, is not installed", "run: python -m skyvypack doctor --fix")
 
 
-def _pausing(seconds: float) -> Waiting[None]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else ""
-
-
 def _escaped(path: Path) -> str:
     """A path as a value in QEMU's comma-separated options."""
     return str(path).replace(",", ",,")
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value in ssh_config."""
-    return '"' + str(path).replace("%", "%%") + '"'

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fixture_types import FakeTool
 
 from skyvypack import command
 
@@ -19,13 +20,12 @@ _HARMLESS = frozenset(
     ["sh", "bash", "cat", "echo", "env", "false", "head", "kill", "printf", "setpriv", "sleep", "true", "yes"]
 )
 
-FakeTool = Callable[[str, str], Path]
-
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test makes lands in the developer's cache; a test may set another one."""
     monkeypatch.setenv("SKYVYPACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SKYVYPACK_STATE", str(tmp_path / "state"))
 
 
 @pytest.fixture(autouse=True)

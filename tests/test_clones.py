@@ -6,7 +6,7 @@ from pathlib import Path
 import fake_guest
 import pytest
 
-from skyvypack import command
+from skyvypack import command, link
 from skyvypack import machine as machines
 from skyvypack.accelerator import Accelerator
 from skyvypack.errors import ContractFailed, ToolMissing
@@ -54,7 +54,7 @@ def quick(monkeypatch):
 @pytest.fixture
 def run(tmp_path, fake_tool, monkeypatch):
     """Verifies a disk whose clones are fakes."""
-    monkeypatch.setattr(machines, "_RETRY", 0.05)
+    monkeypatch.setattr(link, "_RETRY", 0.05)
     monkeypatch.setattr(sys.modules[Life.__module__], "_PAUSE", 0.01)
     monkeypatch.setattr(machines, "_OVMF_FOLDERS", (tmp_path,))
     for name in machines._OVMF:
@@ -150,7 +150,7 @@ def test_identity_that_changes_with_a_reboot_fails(quick, run):
     ("wrong", "words"),
     [
         ('"errors": ["module users_groups failed"]', "module users_groups failed"),
-        ('"errors": [], "datasource": "DataSourceNone"', "did not read the seed"),
+        ('"errors": [], "datasource": "DataSourceNone"', "did not read the user-data"),
     ],
 )
 def test_first_boot_configuration_that_was_not_applied_fails(quick, run, wrong, words):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FakeTool
+from fixture_types import FakeTool
 
 from skyvypack import cloudinit, command
 from skyvypack.errors import CommandFailed, InputError

@@ -10,11 +10,12 @@ from pathlib import Path
 import fake_guest
 import pytest
 
+from skyvypack import link, seed
 from skyvypack import machine as machines
-from skyvypack import seed
 from skyvypack.accelerator import Accelerator, choose
 from skyvypack.errors import ContractFailed, InputError, ToolMissing
-from skyvypack.machine import GIB, Access, Hardware, Machine, check_disk, find_ovmf, wait
+from skyvypack.link import Access
+from skyvypack.machine import GIB, Hardware, Machine, check_disk, find_ovmf, wait
 from skyvypack.qmp import Connection, Monitor
 from skyvypack.verify.outside import Clone
 
@@ -140,7 +141,7 @@ def guest(tmp_path, fake_tool):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(machines, "_RETRY", 0.05)
+    monkeypatch.setattr(link, "_RETRY", 0.05)
     monkeypatch.setattr(machines, "_PAUSE", 0.02)
 
 
@@ -157,7 +158,7 @@ def test_guest_is_reached_settles_reboots_and_powers_off(guest):
         assert machine.console.tail().count("Linux version") == 1  # what the first boot printed does not count
         assert machine.run("something else", check=False).returncode == 7
         wait(machine.powering_off(5))
-    assert "Port 40022" in machine.ssh_config.read_text()
+    assert "Port 40022" in machine.link.config.read_text()
 
 
 def test_panic_ends_the_wait_at_once_and_is_named(guest):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import regenerate_goldens
-from conftest import FakeTool
+from fixture_types import FakeTool
 
 from skyvypack import assets, command
 from skyvypack.render import render

@@ -13,6 +13,7 @@ from skyvypack.cli.cache_verbs import cache
 from skyvypack.cli.host_verbs import completion, doctor
 from skyvypack.cli.list_verbs import roles, schema, targets
 from skyvypack.cli.options import Verbs, example
+from skyvypack.cli.registrar_verbs import describe, reap, register, retire
 from skyvypack.cli.spec_verbs import init, render, user_data, validate
 
 
@@ -34,5 +35,9 @@ def cli(debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7d ms  %(name)s: %(message)s")
 
 
-for verb in (init, validate, render, bake, verify, user_data, roles, targets, doctor, cache, schema, completion):
+_SPEC = (init, validate, render, bake, verify)
+_REGISTRAR = (register, describe, retire, reap)
+_REST = (user_data, roles, targets, doctor, cache, schema, completion)
+
+for verb in (*_SPEC, *_REGISTRAR, *_REST):
     cli.add_command(verb)

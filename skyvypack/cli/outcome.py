@@ -54,6 +54,8 @@ def _described(error: SkyvypackError) -> dict[str, Any]:
     described: dict[str, Any] = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
     if isinstance(error, SpecError):
         described["problems"] = [asdict(problem) for problem in error.problems]
+    if obstacles := getattr(error, "obstacles", ()):
+        described["obstacles"] = [asdict(obstacle) for obstacle in obstacles]
     if isinstance(error, LeakFound):
         described["findings"] = list(error.findings)
     return described

@@ -69,10 +69,10 @@ def verify(
         template=f"{spec.name} {spec.version}",
         disk=disk.name,
         clones=tuple(firmware),
-        checks=(*(check for life in lives for check in life.checks), *compare(lives)),
+        checks=(*(check for life in lives for check in life.judge.checks), *compare(lives)),
         digest_before=before,
         digest_after=_digest(disk),
-        boots={name: seconds for life in lives for name, seconds in life.boots.items()},
+        boots={name: seconds for life in lives for name, seconds in life.judge.boots.items()},
         accelerator=accelerator.name,
     )
     report.write_junit(report_folder / "contract.xml")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +14,13 @@ import yaml
 from skyvypack import seed
 from skyvypack.accelerator import Accelerator
 from skyvypack.cloudinit import first_boot_user_data
-from skyvypack.errors import CommandFailed, ContractFailed
-from skyvypack.machine import Access, Bus, Firmware, Hardware, Machine, Waiting
+from skyvypack.link import Access, Waiting
+from skyvypack.machine import Bus, Firmware, Hardware, Machine
 from skyvypack.progress import Progress
 from skyvypack.spec.model import Spec, User
 from skyvypack.verify.contract import Contract, Phase
+from skyvypack.verify.identity import read_identity, require_cloud_init, require_same
+from skyvypack.verify.judge import Broken, Judge
 from skyvypack.verify.outside import Clone
 from skyvypack.verify.report import Check, Outcome
 
@@ -34,19 +34,6 @@ _PAUSE = 0.3
 
 # Between them they show that the template finds its root on more than one kind of disk.
 _BUSES: dict[Firmware, Bus] = {"bios": "virtio-blk", "uefi": "nvme"}
-
-# What must differ between clones; all but the random seed must also survive a reboot.
-_IDENTITY = r"""
-emit() { printf '%s\t%s\n' "$1" "$2"; }
-emit machine-id "$(cat /etc/machine-id)"
-emit hostname "$(hostname)"
-for file in /etc/ssh/ssh_host_*_key.pub; do [ -e "$file" ] && emit "$file" "$(cut -d' ' -f2 "$file")"; done
-for file in /etc/ssl/private/*; do [ -f "$file" ] && emit "$file" "$(sha256sum < "$file")"; done
-file=/var/lib/systemd/random-seed; [ -e $file ] && emit $file "$(sha256sum < $file)"
-true
-"""
-_CHANGES = "/var/lib/systemd/random-seed"
-
 
 @dataclass(slots=True)
 class Life:
@@ -67,9 +54,11 @@ class Life:
     folder: Path
     accelerator: Accelerator
     progress: Progress
-    checks: list[Check] = field(default_factory=list)
-    boots: dict[str, float] = field(default_factory=dict)
+    judge: Judge = field(init=False)
     identity: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.firmware)
 
     def living(self) -> Waiting[None]:
         """Live; what goes wrong with the clone becomes a failed check, and ends it."""
@@ -80,9 +69,9 @@ class Life:
                 yield from self._contract(machine, "first boot")
                 yield from self._reboot(machine)
                 yield from self._contract(machine, "after reboot")
-                with self._judged("powers off when its power button is pressed", "after reboot"):
+                with self.judge.judged("powers off when its power button is pressed", "after reboot"):
                     yield from machine.powering_off(POWER_OFF_SECONDS)
-        except _Broken:
+        except Broken:
             pass
 
     def keep_logs(self, folder: Path) -> None:
@@ -105,7 +94,7 @@ class Life:
             self.disk,
             self.folder / "machine",
             accelerator=self.accelerator,
-            access=Access(USER, key, _ssh_port(self.spec)),
+            access=Access(USER, key, ssh_port(self.spec)),
             seed=seed.make(self.folder, user_data, yaml.safe_dump(meta_data)),
             hardware=Hardware(self.firmware, _BUSES[self.firmware], machine.cpus, machine.memory, room=1),
         )
@@ -113,22 +102,22 @@ class Life:
     def _first_boot(self, machine: Machine, stack: ExitStack) -> Waiting[None]:
         phase: Phase = "first boot"
         test = f"boots by {self.firmware} from {machine.hardware.bus}"
-        with self._judged(test, phase, "BAS-6"), self._stage("boot"), self._timed(phase):
+        with self.judge.judged(test, phase, "BAS-6"), self._stage("boot"), self.judge.timed(phase):
             stack.enter_context(machine)
             yield from machine.connecting(BOOT_SECONDS)
             yield from machine.settling(BOOT_SECONDS)
-        with self._judged("cloud-init applied the first-boot user-data", phase, "NET-1", fatal=False):
-            _require_cloud_init(machine)
-        with self._judged("has an identity of its own", phase, "BAS-7"):
-            self.identity = _identity(machine)
+        with self.judge.judged("cloud-init applied the first-boot user-data", phase, "NET-1", fatal=False):
+            require_cloud_init(machine, "qemu")
+        with self.judge.judged("has an identity of its own", phase, "BAS-7"):
+            self.identity = read_identity(machine)
 
     def _reboot(self, machine: Machine) -> Waiting[None]:
         phase: Phase = "after reboot"
         test = f"boots again by {self.firmware} from {machine.hardware.bus}"
-        with self._judged(test, phase, "BAS-6"), self._stage("reboot"), self._timed(phase):
+        with self.judge.judged(test, phase, "BAS-6"), self._stage("reboot"), self.judge.timed(phase):
             yield from machine.rebooting(BOOT_SECONDS, room=1)
-        with self._judged("keeps its identity", phase, "BAS-7", fatal=False):
-            _require_same(self.identity, _identity(machine))
+        with self.judge.judged("keeps its identity", phase, "BAS-7", fatal=False):
+            require_same(self.identity, read_identity(machine))
 
     def _contract(self, machine: Machine, phase: Phase) -> Waiting[None]:
         contract = Contract(
@@ -141,40 +130,12 @@ class Life:
             scale=self.accelerator.scale,
         )
         with self._stage(f"contract, {phase}"):
-            self.checks += yield from contract.running()
+            self.judge.checks += yield from contract.running()
 
     @contextmanager
     def _stage(self, title: str) -> Iterator[None]:
         with self.progress.stage(f"verify {self.firmware}: {title}", f"clone {self.firmware}: {title}"):
             yield
-
-    @contextmanager
-    def _timed(self, phase: Phase) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.boots[f"{self.firmware}, {phase}"] = round(time.monotonic() - began, 1)
-
-    @contextmanager
-    def _judged(self, test: str, phase: Phase, *requirements: str, fatal: bool = True) -> Iterator[None]:
-        """Note whether the block held; with `fatal`, a clone for which it did not is given up."""
-        began = time.monotonic()
-
-        def note(outcome: Outcome, message: str = "") -> None:
-            seconds = round(time.monotonic() - began, 3)
-            self.checks.append(Check(requirements, "clone", test, self.firmware, phase, outcome, message, seconds))
-
-        try:
-            yield
-        except (ContractFailed, CommandFailed) as error:
-            note("failed", str(error))
-            if fatal:
-                raise _Broken from error
-        else:
-            note("passed")
-
-
-class _Broken(Exception):
-    """A clone is given up; the check that says why has been noted."""
 
 
 def side_by_side(lives: Sequence[Life]) -> None:
@@ -210,30 +171,6 @@ def _slug(phase: Phase) -> str:
     return phase.replace(" ", "-")
 
 
-def _ssh_port(spec: Spec) -> int:
+def ssh_port(spec: Spec) -> int:
+    """Where the template's SSH server listens."""
     return next((int(role.settings.get("port", 22)) for role in spec.roles if role.name == "ssh"), 22)
-
-
-def _require_cloud_init(machine: Machine) -> None:
-    # The file and not `cloud-init status`, which takes ten seconds of an emulated machine to read it.
-    result = json.loads(machine.run("sudo cat /run/cloud-init/result.json").stdout)["v1"]
-    if result["errors"]:
-        raise ContractFailed("cloud-init: " + "; ".join(map(str, result["errors"])))
-    if "NoCloud" not in str(result["datasource"]):
-        raise ContractFailed(f"cloud-init did not read the seed, but {result['datasource']}")
-
-
-def _identity(machine: Machine) -> dict[str, str]:
-    lines = machine.run(f"sudo sh -c {shlex.quote(_IDENTITY)}").stdout.splitlines()
-    found = dict(line.split("\t", 1) for line in lines)
-    if empty := [name for name, value in found.items() if not value.strip()]:
-        raise ContractFailed(f"the clone has no {', '.join(empty)}")
-    if not any("ssh_host" in name for name in found):
-        raise ContractFailed("the clone has no SSH host key")
-    return found
-
-
-def _require_same(before: dict[str, str], after: dict[str, str]) -> None:
-    changed = [name for name, value in before.items() if name != _CHANGES and after.get(name) != value]
-    if changed:
-        raise ContractFailed(f"after a reboot the clone has another {', '.join(changed)}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from skyvypack import command
-from skyvypack.machine import Waiting
+from skyvypack.link import Waiting
 from skyvypack.spec.model import Spec
 from skyvypack.verify.outside import Clone
 from skyvypack.verify.report import Check

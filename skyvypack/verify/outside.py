@@ -22,12 +22,14 @@ class Clone:
         firmware: ``bios`` or ``uefi``.
         user: the account made for the verification; it has sudo, and a key of its own.
         folder: where QEMU's monitor is.
+        address: of a clone that runs elsewhere; empty for one under QEMU here.
     """
 
     name: str
     firmware: str
     user: str
     folder: Path
+    address: str = ""
 
     def forward(self, port: int) -> int:
         """A TCP port on 127.0.0.1 of the build machine that leads to a port of the clone."""
@@ -43,6 +45,10 @@ class Clone:
             port: of the clone, whether or not anything is meant to listen there.
             seconds: until a port that says nothing counts as closed.
         """
+        if self.address:
+            with contextlib.suppress(OSError), socket.create_connection((self.address, port), timeout=seconds):
+                return True
+            return False
         monitor = Monitor(self.folder)
         with socket.create_connection(("127.0.0.1", monitor.forward(port)), timeout=seconds) as channel:
             channel.setblocking(False)

@@ -1,0 +1,30 @@
+"""Finds the registrar of a target by its folder; nothing here names one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from skyvypack import targets
+from skyvypack.errors import InputError
+
+
+def names() -> tuple[str, ...]:
+    """The targets that have a registrar, sorted."""
+    folders = Path(targets.__file__).parent
+    return tuple(name for name in targets.names() if (folders / name / "registrar.py").is_file())
+
+
+def find(target: str) -> ModuleType:
+    """The registrar module of a target: ``DISK`` and ``connect``, see `skyvypack.registrar.contract`.
+
+    Raises:
+        InputError: no such target, or it has no registrar.
+    """
+    targets.source(target)
+    if target not in names():
+        raise InputError(
+            f"target {target} has no registrar: its templates are files", f"targets that have: {', '.join(names())}"
+        )
+    return import_module(f"skyvypack.targets.{target}.registrar")
