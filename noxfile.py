@@ -16,8 +16,8 @@ nox.options.sessions = ["tests"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
-# Debian packages that only tests use: cloud-init for its schema.
-TEST_PACKAGES = {"cloud-init": "cloud-init"}
+# Debian packages that only tests use: cloud-init for its schema, gpg for a vendor's signed repository.
+TEST_PACKAGES = {"cloud-init": "cloud-init", "gpg": "gpg", "gpgconf": "gpgconf"}
 
 # nox gives an interrupted program a third of a second; a bake needs longer to undo what it began.
 PATIENCE = {"interrupt_timeout": 120.0, "terminate_timeout": 60.0}

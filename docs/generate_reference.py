@@ -17,6 +17,7 @@ import click
 from skyvypack import targets
 from skyvypack.cli.app import cli
 from skyvypack.cli.list_verbs import setting_rows
+from skyvypack.profiles import profiles
 from skyvypack.roles import Definition, catalog
 from skyvypack.spec import Machine, json_schema
 from skyvypack.spec.fields import RULES
@@ -74,6 +75,10 @@ def _spec() -> Iterator[str]:
 def _roles() -> Iterator[str]:
     yield "`skyvypack roles NAME` shows one with its packages, units and files."
     yield ""
+    yield "`profile: NAME` in a spec chooses a set of them, to which `roles` adds:"
+    yield ""
+    rows = [(f"`{one.name}`", one.summary, ", ".join(one.roles)) for one in profiles().values()]
+    yield from _table(("profile", "for", "roles"), rows)
     for role in catalog().values():
         yield from _role(role)
 

@@ -15,7 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from skyvypack import __version__, artifact, command, disk, images, layers, packer, runs, scan, seed, timings
+from skyvypack import (
+    __version__,
+    archives,
+    artifact,
+    command,
+    disk,
+    images,
+    layers,
+    packer,
+    recipe,
+    runs,
+    scan,
+    seed,
+    timings,
+)
 from skyvypack.accelerator import Accelerator, choose, qemu_version
 from skyvypack.artifact import Artifact
 from skyvypack.bundle import Bundle
@@ -157,7 +171,8 @@ def _failed(final: Path) -> Path:
 def _start_key(spec: Spec, bundle: Bundle, cache: Path, progress: Progress, *, offline: bool) -> str:
     if spec.base.kind == "bootstrap":
         return layers.key(bundle, spec, cache=cache, offline=offline)
-    return images.fetch(spec.base, cache=cache, progress=progress, offline=offline).name
+    vendors = "" if offline else archives.check(recipe.repositories(spec))
+    return f"{images.fetch(spec.base, cache=cache, progress=progress, offline=offline).name}{vendors}"
 
 
 def _inputs(spec: Spec, bundle: Bundle, formats: tuple[str, ...], layer_key: str) -> dict[str, str]:

@@ -44,6 +44,7 @@ _APT_UNITS = (
     "apt-daily-upgrade.service",
     "unattended-upgrades.service",
 )
+_APT_FOLDERS = ("/etc/apt/sources.list.d/", "/etc/apt/preferences.d/", "/usr/share/keyrings/")
 # Switches the module off; a text, as the schema of bookworm's cloud-init knows no other type here.
 _NO_LOCALE = "false"
 _CLONE_CONFIG = "/etc/cloud/cloud.cfg.d/90-skyvyos.cfg"
@@ -104,12 +105,12 @@ def _packages(spec: Spec) -> list[str]:
 
 
 def _write_file(file: RoleFile) -> dict[str, Any]:
-    # Deferred: after packages, whose owners and folders a file may need.
+    # Deferred: after packages, whose owners and folders a file may need; but what they are installed by is there first.
     return {
         "path": file.path,
         "owner": file.owner,
         "permissions": file.mode,
-        "defer": True,
+        "defer": not file.path.startswith(_APT_FOLDERS),
         "content": file.text,
     }
 

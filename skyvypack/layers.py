@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from skyvypack import archives, command, mirrors, recipe, runs
 from skyvypack import cache as store
-from skyvypack import command, mirrors, recipe, runs
 from skyvypack.bundle import Bundle
 from skyvypack.errors import BakeFailed, CommandFailed, SkyvypackError, ToolMissing
 from skyvypack.layer_errors import diagnose
@@ -189,7 +189,8 @@ def mmdebstrap_version() -> str:
 def _wish(bundle: Bundle, spec: Spec) -> _Wish:
     sources, inputs = _inputs(bundle, spec)
     now = mirrors.freshness(sources)
-    whole = hashlib.sha256(f"{inputs} {now.digest}".encode()).hexdigest()
+    vendors = archives.check(recipe.repositories(spec))
+    whole = hashlib.sha256(f"{inputs} {now.digest}{vendors}".encode()).hexdigest()
     return _Wish(inputs, whole, _recipe_files(bundle), sources, now.epoch)
 
 

@@ -1,10 +1,11 @@
-"""What `layer.sh` makes a layer from: packages, settings and, when the spec says so, apt sources. Pure."""
+"""What `layer.sh` makes a layer from: packages, settings, vendors' repositories and apt sources. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from skyvypack import assets
+from skyvypack.repositories import Repository
 from skyvypack.spec.model import Spec
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -35,6 +36,11 @@ def packages(spec: Spec) -> tuple[str, ...]:
     if not any(name.startswith("linux-image-") for name in named):
         named.add(_KERNELS[spec.debian])
     return tuple(sorted(named))
+
+
+def repositories(spec: Spec) -> tuple[Repository, ...]:
+    """Every vendor's repository that a spec's roles take packages from."""
+    return tuple(one for role in spec.roles for one in role.repositories)
 
 
 def apt_sources(suite: str, main: str, security: str, snapshot: str = "") -> str:
@@ -69,6 +75,10 @@ def layer_files(spec: Spec) -> dict[str, str]:
         "layer/packages.txt": "".join(f"{name}\n" for name in packages(spec)),
         "layer/settings.env": "".join(f"{key}={value}\n" for key, value in settings.items() if value is not None),
     }
+    for one in repositories(spec):
+        # The key stands in the sources: the host's apt reads them, and knows no keyring of the tree's.
+        files[f"layer/repositories/{one.name}.sources"] = one.sources()
+        files[f"layer/repositories/{one.name}.pins"] = one.pins()
     mirror = spec.mirror
     if mirror.main:
         files["layer/apt.sources"] = apt_sources(spec.debian, mirror.main, mirror.security, mirror.snapshot)

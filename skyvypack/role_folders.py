@@ -20,13 +20,15 @@ RELEASES = ("trixie", "bookworm")
 
 _UNIT_NAME = r"[A-Za-z0-9@:_.\\-]+\.(service|socket|timer|target|path|mount|automount|swap|slice)"
 _REASON: Rule = {"type": "string", "empty": False, "doc": "why"}
-# A package or a unit: why, and the releases that have it when not all do.
+_ORIGIN: Rule = {"type": "string", "allowed": list(ORIGINS), "doc": "only with this origin of the role's packages"}
+# A package or a unit: why, and the releases and the origin that have it when not all do.
 _REASONED: Rule = {
     "type": "dict",
     "short": "reason",
     "schema": {
         "reason": {**_REASON, "required": True},
         "debian": {"type": "list", "minlength": 1, "schema": {"type": "string", "allowed": list(RELEASES)}},
+        "origin": _ORIGIN,
     },
 }
 _UNITS: Rule = {
@@ -41,6 +43,37 @@ _PORT: Rule = {
         "port": {"type": ["integer", "string"], "required": True},
         "protocol": {"type": "string", "required": True},
         "reason": {**_REASON, "required": True},
+    },
+}
+_REPOSITORY: Rule = {
+    "type": "dict",
+    "schema": {
+        "origin": _ORIGIN,
+        "uri": {"type": "string", "required": True, "doc": "the folder that holds dists/"},
+        "suites": {"type": "string", "required": True, "doc": "separated by blanks"},
+        "components": {"type": "string", "required": True, "doc": "separated by blanks"},
+        "key": {"type": "string", "required": True, "regex": "/.+", "doc": "the file of the role that holds its key"},
+        "fingerprint": {
+            "type": "string",
+            "required": True,
+            "regex": "[0-9A-F]{40}",
+            "doc": "of the key, as the vendor publishes it: 40 capital hexadecimal digits, in quotes",
+        },
+        "packages": {
+            "type": "list",
+            "required": True,
+            "minlength": 1,
+            "schema": {"type": "string", "regex": PACKAGE_NAME},
+            "doc": "the only packages that are taken from it",
+        },
+    },
+}
+_REFUSAL: Rule = {
+    "type": "dict",
+    "schema": {
+        "when": {"type": "string", "required": True, "doc": "refused unless it renders to false or nothing"},
+        "reason": {**_REASON, "required": True},
+        "hint": {"type": "string", "doc": "what to do about it"},
     },
 }
 _FILE: Rule = {
@@ -71,6 +104,14 @@ ROLE_RULES: Mapping[str, Rule] = {
         "keysrules": {"type": "string", "regex": PACKAGE_NAME, "doc": "the name of a Debian package"},
         "valuesrules": _REASONED,
     },
+    "repositories": {
+        "type": "dict",
+        "default": {},
+        "keysrules": {"type": "string", "regex": ROLE_NAME, "doc": "the name of its files"},
+        "valuesrules": _REPOSITORY,
+        "doc": "vendors' repositories beside Debian's",
+    },
+    "refuse": {"type": "list", "default": [], "schema": _REFUSAL, "doc": "what cannot be, with the reason"},
     "settings": {"type": "dict", "default": {}},
     "ports": {"type": "list", "default": [], "schema": _PORT},
     "services": {

@@ -11,6 +11,7 @@ from typing import Any
 from skyvypack.document import Document
 from skyvypack.document import Path as Place
 from skyvypack.errors import Problem, SpecError
+from skyvypack.repositories import PINS_FOLDER, SOURCES_FOLDER, Repository, fingerprint
 from skyvypack.role_folders import Definition, catalog
 from skyvypack.rules import check, nearest, shown
 from skyvypack.template import TemplateError, render
@@ -86,6 +87,7 @@ class Role:
         services: what runs at boot.
         files: its configuration files.
         commands: shell lines run at bake.
+        repositories: of vendors, beside Debian's, that its packages come from.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Role:
     services: Services = field(default_factory=Services)
     files: tuple[RoleFile, ...] = ()
     commands: tuple[str, ...] = ()
+    repositories: tuple[Repository, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class Selected:
 
     definition: Definition
     settings: Mapping[str, Any]
+    choice: Choice = field(default_factory=lambda: Choice(""))
 
 
 def resolve(choices: Sequence[Choice], roles: Mapping[str, Definition], context: Context) -> tuple[Role, ...]:
@@ -197,7 +201,8 @@ class _Selection:
             self._require(definition, number, required, (*above, name))
         # Another branch of a circle may have come first.
         if name not in self.done:
-            self.done[name] = Selected(definition, self._settings(definition))
+            choice = self._choices.get(definition.name, Choice(definition.name))
+            self.done[name] = Selected(definition, self._settings(definition, choice), choice)
 
     def _require(self, definition: Definition, number: int, required: str, above: tuple[str, ...]) -> None:
         place = ("requires", number)
@@ -210,8 +215,7 @@ class _Selection:
         else:
             self.add(required, above)
 
-    def _settings(self, definition: Definition) -> Mapping[str, Any]:
-        choice = self._choices.get(definition.name, Choice(definition.name))
+    def _settings(self, definition: Definition, choice: Choice) -> Mapping[str, Any]:
         settings, problems = check(definition.settings, choice.settings, choice.document, choice.path)
         self.problems += problems
         return settings if isinstance(settings, Mapping) else {}
@@ -249,10 +253,12 @@ class _Maker:
         self._content = item.definition.content
         self._debian = context.spec["debian"]
         self._settings = item.settings
+        self._choice = item.choice
         self._problems = problems
         self.name = item.definition.name
         default = item.definition.origins[0] if item.definition.origins else "debian"
-        self._names = {**names, "settings": item.settings, "origin": context.origins.get(self.name, default)}
+        self._origin = context.origins.get(self.name, default)
+        self._names = {**names, "settings": item.settings, "origin": self._origin}
 
     def _leaf(self, place: Place, value: Any) -> str:
         try:
@@ -283,6 +289,9 @@ class _Maker:
 
     def role(self, ports: tuple[Port, ...], every_port: tuple[Port, ...]) -> Role:
         self._names["ports"] = every_port
+        self._refuse()
+        files = self._files()
+        repositories = self._repositories(files)
         commands = [self._leaf(("commands", at), line) for at, line in enumerate(self._content["commands"])]
         return Role(
             name=self.name,
@@ -293,14 +302,46 @@ class _Maker:
             settings=self._settings,
             ports=ports,
             services=Services(**{how: self._reasons(units) for how, units in self._content["services"].items()}),
-            files=self._files(),
+            files=(*files, *_apt_files(repositories)),
             commands=tuple(command for command in commands if command.strip()),
+            repositories=repositories,
         )
 
+    def _refuse(self) -> None:
+        """Add what this role cannot be, at the place where the spec chose it."""
+        for number, entry in enumerate(self._content["refuse"]):
+            if self._leaf(("refuse", number, "when"), entry["when"]).strip().lower() not in _NO:
+                told = [self._leaf(("refuse", number, key), entry.get(key, "")) for key in ("reason", "hint")]
+                self._problems.append(self._choice.document.problem(self._choice.path, *told))
+
+    def _here(self, entry: Mapping[str, Any]) -> bool:
+        """Whether this Debian release and this origin have it."""
+        return self._debian in entry.get("debian", [self._debian]) and self._origin == entry.get("origin", self._origin)
+
     def _reasons(self, entries: Mapping[str, Any]) -> dict[str, str]:
-        """What this Debian release has, with the reason for each."""
-        here = [self._debian]
-        return {name: entry["reason"] for name, entry in entries.items() if self._debian in entry.get("debian", here)}
+        """What there is here, with the reason for each."""
+        return {name: entry["reason"] for name, entry in entries.items() if self._here(entry)}
+
+    def _repositories(self, files: Sequence[RoleFile]) -> tuple[Repository, ...]:
+        keys = {file.path: file.text for file in files}
+        wanted = {name: entry for name, entry in self._content["repositories"].items() if self._here(entry)}
+        return tuple(self._repository(name, entry, keys.get(entry["key"])) for name, entry in wanted.items())
+
+    def _repository(self, name: str, entry: Mapping[str, Any], key: str | None) -> Repository:
+        place = ("repositories", name)
+        words = r"[A-Za-z0-9._/-]+( [A-Za-z0-9._/-]+)*"
+        uri = self._fitting((*place, "uri"), entry["uri"], r"(https?|file)://?[^\s@]+", "the URL of a repository")
+        suites, components = (
+            self._fitting((*place, part), entry[part], words, "a list of names") for part in ("suites", "components")
+        )
+        try:
+            if key is None:
+                raise ValueError("is not one of the role's files")
+            if (found := fingerprint(key)) != entry["fingerprint"]:
+                raise ValueError(f"has the fingerprint {found}, not {entry['fingerprint']}")
+        except ValueError as error:
+            self._wrong((*place, "key"), f"{entry['key']} {error}")
+        return Repository(name, uri, suites, components, entry["key"], key or "", tuple(entry["packages"]))
 
     def _files(self) -> tuple[RoleFile, ...]:
         templates = self._definition.templates()
@@ -315,6 +356,9 @@ class _Maker:
 
     def _file(self, path: str, template: Path, options: Mapping[str, Any]) -> RoleFile | None:
         place = ("files", path)
+        repositories = [entry for entry in self._content["repositories"].values() if entry["key"] == path]
+        if repositories and not any(map(self._here, repositories)):
+            return None
         if self._leaf((*place, "when"), options.get("when", "true")).strip().lower() in _NO:
             return None
         mode = self._fitting((*place, "mode"), options.get("mode", "0644"), "[0-7]{3,4}", "an octal mode")
@@ -340,3 +384,9 @@ class _Maker:
             message = str(error)
         self._problems.append(Problem(str(template), line, 0, "", message))
         return ""
+
+
+def _apt_files(repositories: Sequence[Repository]) -> tuple[RoleFile, ...]:
+    """What makes apt know the repositories: sources, each bound to its own keyring, and pins."""
+    sources = (RoleFile(f"{SOURCES_FOLDER}/{one.name}.sources", one.sources(one.keyring)) for one in repositories)
+    return (*sources, *(RoleFile(f"{PINS_FOLDER}/{one.name}", one.pins()) for one in repositories))

@@ -12,6 +12,8 @@ import yaml
 
 from skyvypack import assets, cloudinit, command
 from skyvypack import spec as specs
+from skyvypack.errors import SpecError
+from skyvypack.profiles import profiles
 from skyvypack.role_folders import catalog
 from skyvypack.spec.model import Spec
 
@@ -43,8 +45,13 @@ SERVER = Path(__file__).parent.parent / "examples" / "server.yaml"
 LARGEST = 64 * 1024
 
 
+# What bookworm has less of is taken by name.
+ACCEPTED = {"docker": {"accept": "compose-v1"}, "node": {"accept": "nodejs-18"}}
+
+
 def load(release: str = "trixie", *roles: str) -> Spec:
-    chosen = list(roles or ROLES)
+    accepted = ACCEPTED if release == "bookworm" else {}
+    chosen = [{role: accepted[role]} if role in accepted else role for role in roles or ROLES]
     return specs.loads(json.dumps({"name": "all", "version": "1.0.0", "debian": release, "roles": chosen}))
 
 
@@ -130,6 +137,31 @@ def test_the_example_has_every_role_and_fits_into_user_data() -> None:
     spec = specs.load(SERVER)
     assert {role.name for role in spec.roles} == WANTED
     assert len(cloudinit.bake_user_data(spec, "qemu").encode()) < LARGEST
+
+
+@pytest.mark.parametrize("name", ["minimal", "container-host", "web", "quickstart"])
+def test_the_examples_are_sound(name: str) -> None:
+    """Each loads, and its profile's roles are all there."""
+    spec = specs.load(SERVER.with_name(f"{name}.yaml"))
+    profile = profiles()[name].roles if name in profiles() else ()
+    assert set(profile) <= {role.name for role in spec.roles}
+
+
+def test_the_profile_server_is_every_role() -> None:
+    """It is what a spec without profile and roles is."""
+    assert set(profiles()["server"].roles) == set(ROLES)
+    spec = specs.loads('{"name": "a", "version": "1"}')
+    assert {role.name for role in spec.roles} == set(ROLES)
+
+
+def test_a_profile_can_be_added_to() -> None:
+    """Settings reach the profile's roles, further roles come after them, and an unknown profile is told."""
+    text = '{"name": "a", "version": "1", "profile": "minimal", "roles": [{"ssh": {"port": 2222}}, "python"]}'
+    spec = specs.loads(text)
+    assert [role.name for role in spec.roles][-1] == "python"
+    assert {role.name: role.settings for role in spec.roles}["ssh"]["port"] == 2222
+    with pytest.raises(SpecError, match="did you mean `minimal`"):
+        specs.loads(text.replace("minimal", "minmal"))
 
 
 def test_jails_of_nginx_come_with_nginx() -> None:

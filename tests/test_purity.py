@@ -24,6 +24,8 @@ PURE = (
     "template.py",
     "role_folders.py",
     "roles.py",
+    "repositories.py",
+    "profiles.py",
     "cloudinit.py",
     "dialect.py",
     "recipe.py",

@@ -38,7 +38,7 @@ def test_least_spec_has_every_default() -> None:
     """A name and a version are enough."""
     spec = load(SPECS / "good/least.yaml")
     assert (spec.name, spec.version, spec.debian, spec.release_number) == ("least", "1", "trixie", 13)
-    assert [role.name for role in spec.roles] == ["base", "ssh"], "of the default list, those that there are"
+    assert [role.name for role in spec.roles] == ["base", "ssh"], "of the profile server"
     assert (spec.mirror, spec.base, spec.machine) == (Mirror(), Base(), Machine())
     assert (spec.users, spec.packages, spec.targets, spec.origins) == ((), (), {}, {})
     assert spec.file == SPECS / "good/least.yaml"

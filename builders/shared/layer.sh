@@ -4,8 +4,9 @@
 #     sh layer.sh OUTPUT_FOLDER
 #
 # OUTPUT_FOLDER gets disk.qcow2, vmlinuz, initrd.img and packages.tsv (package, version, KiB installed), made from
-# layer/packages.txt, layer/settings.env and, if there, layer/apt.sources beside this file. It must not exist yet, and
-# appears only when it is whole. An ordinary user needs newuidmap and a line in /etc/subuid and in /etc/subgid.
+# layer/packages.txt, layer/settings.env and, if there, layer/apt.sources and layer/repositories/ beside this file. It
+# must not exist yet, and appears only when it is whole. An ordinary user needs newuidmap and a line in /etc/subuid and
+# in /etc/subgid.
 #
 # Environment, all optional:
 #   LAYER_SOURCES      deb822 file of apt sources, instead of layer/apt.sources; mmdebstrap's own default without either
@@ -68,6 +69,15 @@ drivers() {
         vmw_pvscsi vmxnet3 hv_vmbus hv_storvsc hv_netvsc ena > "$1/etc/initramfs-tools/modules"
 }
 
+# --repositories TREE: vendors' repositories, and pins that let nothing but their own packages come from them.
+repositories() {
+    for sources in "$here"/layer/repositories/*.sources; do
+        name=${sources##*/}
+        cp "$sources" "$1/etc/apt/sources.list.d/$name"
+        cp "${sources%.sources}.pins" "$1/etc/apt/preferences.d/${name%.sources}"
+    done
+}
+
 # --settle TREE: what has to run inside it once all packages are in.
 settle() {
     chroot "$1" systemctl --quiet enable systemd-networkd.service systemd-resolved.service
@@ -89,6 +99,7 @@ install_packages() {
     [ -z "$LAYER_DEBS" ] || set -- "$@" \
         --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \
         --setup-hook='sh "$here/layer.sh" --share "$LAYER_DEBS" "$1/var/cache/apt/archives"'
+    [ ! -d "$here/layer/repositories" ] || set -- "$@" --setup-hook='sh "$here/layer.sh" --repositories "$1"'
     INITRD=No mmdebstrap "$@" "$SUITE" "$tree" ${LAYER_SOURCES:+"$LAYER_SOURCES"}
 }
 
@@ -195,6 +206,7 @@ case "${1:-}" in
     --inside) inside ;;
     --share) share "$2" "$3" ;;
     --drivers) drivers "$2" ;;
+    --repositories) repositories "$2" ;;
     --settle) settle "$2" ;;
     '' | -*) usage ;;
     *) [ $# -eq 1 ] || usage; outside "$1" ;;

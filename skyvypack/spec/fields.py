@@ -155,6 +155,10 @@ RULES: Mapping[str, Rule] = {
         "doc": 'the template\'s version, such as "1.0.0", in quotes: letters, digits, dots and hyphens',
     },
     "debian": {"type": "string", "allowed": list(RELEASES), "default": RELEASES[0], "doc": "Debian's release"},
+    "profile": {
+        "type": "string",
+        "doc": "a named set of roles, to which `roles` adds; `server` when the spec names neither",
+    },
     "roles": {
         "type": "list",
         "minlength": 1,

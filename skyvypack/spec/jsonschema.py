@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skyvypack import targets
+from skyvypack.profiles import profiles
 from skyvypack.role_folders import catalog
 from skyvypack.rules import Rule
 from skyvypack.spec.fields import RULES, SIZE
@@ -28,6 +29,7 @@ def json_schema() -> Schema:
     Roles from a `roles_path` are let pass: a schema for editors cannot know them.
     """
     schema = _mapping(RULES)
+    schema["properties"]["profile"]["enum"] = list(profiles())
     schema["properties"]["roles"] = _roles() | _about(RULES["roles"])
     schema["properties"]["targets"]["properties"] = {
         name: _mapping(targets.settings_rules(name)) | {"type": ["object", "null"]} for name in targets.names()

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from skyvypack import targets
 from skyvypack.document import Document, dotted, parse
 from skyvypack.errors import InputError, Problem, SpecError
+from skyvypack.profiles import DEFAULT, profiles
 from skyvypack.role_folders import Catalog, catalog
 from skyvypack.roles import Choice, Context, Selected, render_roles, select
 from skyvypack.rules import check, nearest, shown
@@ -18,8 +19,6 @@ from skyvypack.spec.fields import RULES
 from skyvypack.spec.model import Base, Machine, Mirror, Spec, User
 
 DEFAULT_FILE = "skyvypack.yaml"
-# What makes a plain server; a role that does not ship is passed over.
-DEFAULT_ROLES = ("base", "network", "ssh", "firewall", "accounts", "kernel", "updates", "logging", "nginx")
 
 _INIT_HINT = "python -m skyvypack init writes one to start from"
 _HINT = "python -m skyvypack init writes a commented spec; python -m skyvypack roles lists roles and their settings"
@@ -145,15 +144,29 @@ class _Reader:
             return catalog()
 
     def _choices(self, content: Mapping[str, Any], roles: Catalog) -> list[Choice]:
-        if "roles" not in content and self._sound("roles"):
-            return [Choice(name) for name in DEFAULT_ROLES if name in roles]
+        """The profile's roles, with the settings that the spec gives some of them, and then its further roles."""
         named = content.get("roles")
         choices = []
         for number, item in enumerate(named if isinstance(named, list) else ()):
             if self._sound("roles", number):
                 ((name, settings),) = item.items()
                 choices.append(Choice(name, settings, self.document, ("roles", number, name)))
-        return choices
+        given = {choice.name: choice for choice in choices}
+        profile = [name for name in self._profile(content) if name in roles]
+        first = [given.get(name, Choice(name, {}, self.document, ("profile",))) for name in profile]
+        return first + [choice for choice in choices if choice not in first]
+
+    def _profile(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        """The roles of the profile: the spec's, or the default one of a spec that names neither profile nor roles."""
+        name = content.get("profile", "" if "roles" in content else DEFAULT)
+        if not name or not self._sound("profile"):
+            return ()
+        known = profiles()
+        if name not in known:
+            hint = nearest(name, known) or f"there are: {', '.join(known)}"
+            self.problems.append(self.document.problem(("profile",), f"there is no profile {shown(name)}", hint))
+            return ()
+        return known[name].roles
 
     def _origins(self, content: Mapping[str, Any], roles: Catalog, selected: Sequence[Selected]) -> None:
         chosen = {item.definition.name: item.definition for item in selected}
