@@ -100,7 +100,8 @@ def _targets() -> Iterator[str]:
     for name in targets.names():
         yield f"## {name}"
         yield ""
-        yield f"Packer's builder `{targets.source(name).BUILDER}`."
+        builders = ", ".join(f"`{builder}`" for builder in targets.source(name).BUILDERS)
+        yield f"Packer's builders: {builders}."
         yield ""
         yield from _settings(targets.settings_rules(name))
 

@@ -13,28 +13,13 @@ from typing import Any
 
 import yaml
 
+from skyvypack import targets
 from skyvypack.errors import InputError
 from skyvypack.roles import Role, RoleFile
 from skyvypack.spec.model import Spec, User
 
 BUILD_ACCOUNT = "packer"
 PUBLIC_KEY_MARK = "@PUBLIC_KEY@"
-
-# Bytes of user-data a provider takes. Only AWS is below what a first boot may need (EC2 user guide, "Work with
-# instance user data": 16 KB before base64). The others read a disc, where nothing but its size ends it, or, on
-# vSphere, the guest's settings file.
-SIZE_LIMITS: Mapping[str, int] = {"aws": 16 * 1024}
-
-# Where cloud-init of a clone looks for its data. A short list saves the probing of every other cloud, and `None`
-# lets a clone without any data boot with fresh host keys.
-DATASOURCES: Mapping[str, tuple[str, ...]] = {
-    "qemu": ("NoCloud", "ConfigDrive", "None"),
-    "proxmox": ("NoCloud", "ConfigDrive", "None"),
-    "vsphere": ("VMware", "OVF", "NoCloud", "None"),
-    "aws": ("Ec2", "None"),
-    "virtualbox": ("NoCloud", "OVF", "None"),
-    "hyperv": ("NoCloud", "ConfigDrive", "None"),
-}
 
 # Units that would fight the bake for apt's lock. Stopped for the bake only: the mask lives in /run.
 _APT_UNITS = (
@@ -130,19 +115,8 @@ def _clone_config(target: str) -> str:
         "system_info": {"network": {"renderers": ["networkd"], "activators": ["networkd"]}},
     }
     # On one line: ds-identify reads this list with a shell script that knows no other form.
-    found = f"datasource_list: [{', '.join(datasources(target))}]\n"
+    found = f"datasource_list: [{', '.join(targets.datasources(target))}]\n"
     return "# Written at bake by skyvypack.\n" + found + yaml.dump(config, Dumper=_Dumper, sort_keys=False)
-
-
-def datasources(target: str) -> tuple[str, ...]:
-    """The datasources that clones on a target may find, in the order to try.
-
-    Raises:
-        InputError: no such target.
-    """
-    if target not in DATASOURCES:
-        raise InputError(f"no target {target!r}", f"targets: {', '.join(DATASOURCES)}")
-    return DATASOURCES[target]
 
 
 def _script(roles: Sequence[Role]) -> str:
@@ -232,7 +206,6 @@ def first_boot_user_data(
     Raises:
         InputError: no such target, or larger than the target takes.
     """
-    datasources(target)
     config: dict[str, Any] = {}
     if hostname:
         config["hostname"] = hostname.partition(".")[0]
@@ -264,13 +237,13 @@ def encode(user_data: str, target: str) -> bytes:
 
     Args:
         user_data: as made by this module.
-        target: decides the limit, see `SIZE_LIMITS`.
+        target: decides the limit.
 
     Raises:
         InputError: too large even when compressed.
     """
     raw = user_data.encode()
-    limit = SIZE_LIMITS.get(target)
+    limit = targets.user_data_limit(target)
     if limit is None or len(raw) <= limit:
         return raw
     packed = gzip.compress(raw, mtime=0)

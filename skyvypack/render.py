@@ -24,9 +24,10 @@ def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -
     """
     chosen = named(dialect) if isinstance(dialect, str) else dialect
     source = targets.source(target)
+    builder = source.builder(spec)
     bootstrap = spec.base.kind == "bootstrap"
     files = {
-        "README.md": _readme(spec, source.BUILDER, chosen),
+        "README.md": _readme(spec, builder, chosen),
         "skyvyos.pkr.hcl": source.document(spec, chosen).render(),
         "user-data": bake_user_data(spec, target),
         "meta-data": bake_meta_data(spec),
@@ -35,7 +36,7 @@ def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -
         **{path: _shared(path) for path in source.scripts(spec)},
         **(layer_files(spec) if bootstrap else {}),
     }
-    return Bundle(target, source.BUILDER, chosen.name, files)
+    return Bundle(target, builder, chosen.name, files)
 
 
 def _shared(path: str) -> str:

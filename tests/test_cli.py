@@ -267,7 +267,7 @@ def test_a_name_that_is_nearly_right_is_guessed(run: Run, verb: str, name: str, 
 def test_targets_lists_builder_and_settings(run: Run) -> None:
     """`--json` has each target's builder and the rules of its settings."""
     document = told(run("targets", "--json"))
-    assert document["qemu"]["builder"] == "qemu"
+    assert document["qemu"]["builders"] == ["qemu"]
     assert "formats" in document["qemu"]["settings"]
     assert "formats" in run("targets", "qemu").stdout
 

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from fixture_types import FakeTool
 
-from skyvypack import cloudinit, command
+from skyvypack import cloudinit, command, targets
 from skyvypack.errors import CommandFailed, InputError
 from skyvypack.roles import Role, RoleFile, Services
 from skyvypack.spec.model import Base, Spec, User
 
 RELEASES = ("trixie", "bookworm")
+AWS_LIMIT = 16 * 1024
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0qG0eVvF8oJtT5qYq0pP3mX3kM0y2r9Xv5k3d2b1aZ someone@example.org"
 ADMIN = User("admin", ssh_authorized_keys=(KEY,), groups=("adm",), sudo=True, gecos="The Admin")
 
@@ -91,9 +92,9 @@ class TestBakeUserData:
 
     def test_the_list_of_datasources_is_on_one_line(self) -> None:
         """ds-identify, a shell script, reads no other form; each target has its own list, ending in None."""
-        for target in cloudinit.DATASOURCES:
+        for target in targets.names():
             text = str(written(cloudinit.bake_user_data(make_spec(), target))["/etc/cloud/cloud.cfg.d/90-skyvyos.cfg"])
-            names = ", ".join(cloudinit.datasources(target))
+            names = ", ".join(targets.datasources(target))
             assert f"datasource_list: [{names}]\\n" in text
             assert names.endswith("None")
 
@@ -104,7 +105,7 @@ class TestBakeUserData:
 
     def test_an_unknown_target_is_the_callers_mistake(self) -> None:
         """It is named, and so are the known ones."""
-        with pytest.raises(InputError, match="no target 'moon'"):
+        with pytest.raises(InputError, match="there is no target `moon`"):
             cloudinit.bake_user_data(make_spec(), "moon")
 
 
@@ -217,14 +218,14 @@ class TestEncode:
         text = "#cloud-config\n" + "# x\n" * 5000
         assert cloudinit.encode(text, "qemu") == text.encode()
         assert cloudinit.encode("#cloud-config\n", "aws") == b"#cloud-config\n"
-        exact = "x" * cloudinit.SIZE_LIMITS["aws"]
+        exact = "x" * AWS_LIMIT
         assert cloudinit.encode(exact, "aws") == exact.encode()
 
     def test_too_large_is_compressed_when_that_fits(self) -> None:
         """cloud-init recognises gzip by itself; the same text gives the same bytes."""
         text = "#cloud-config\n" + "# x\n" * 5000
         packed = cloudinit.encode(text, "aws")
-        assert len(packed) <= cloudinit.SIZE_LIMITS["aws"]
+        assert len(packed) <= AWS_LIMIT
         assert gzip.decompress(packed).decode() == text
         assert packed == cloudinit.encode(text, "aws")
 

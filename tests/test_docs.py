@@ -12,11 +12,7 @@ import skyvypack
 from skyvypack.cli.app import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    if path.parent.name != "reference"
-)
+PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.parent.name != "reference")
 
 
 def test_the_reference_is_current() -> None:

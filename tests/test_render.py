@@ -71,7 +71,7 @@ def test_same_spec_same_bundle() -> None:
 @pytest.mark.parametrize("kind", ["iso", "clone"])
 def test_bases_to_come(kind: Any) -> None:
     """A base the target cannot start from is refused, naming those it can."""
-    with pytest.raises(InputError, match=f"base {kind} is not available yet for the target qemu") as caught:
+    with pytest.raises(InputError, match=f"base {kind} is not available for the target qemu") as caught:
         render(replace(SPEC, base=Base(kind, url="x", source="y")))
     assert caught.value.hint == "available: bootstrap, cloud-image"
 

@@ -243,11 +243,14 @@ def test_every_option_of_init_text_is_good_with_shipped_roles() -> None:
     loads("\n".join(line[1:] if number in options else line for number, line in enumerate(lines)))
 
 
-def test_targets_ask_the_builder() -> None:
-    """A target's rules are those of its builder's settings.yaml, and its source is imported when asked for."""
-    assert "qemu" in targets.names()
-    assert isinstance(targets.source("qemu"), ModuleType)
-    assert all({"type", "default", "doc"} <= set(rule) for rule in targets.settings_rules("qemu").values())
+@pytest.mark.parametrize("name", targets.names())
+def test_every_target_is_whole(name: str) -> None:
+    """Rules with defaults in a settings.yaml of its name, datasources, and a source that knows its builders."""
+    assert all({"type", "default", "doc"} <= set(rule) for rule in targets.settings_rules(name).values())
+    assert targets.datasources(name)[-1] == "None"
+    source = targets.source(name)
+    assert isinstance(source, ModuleType)
+    assert all((assets.builders() / builder / "since.json").is_file() for builder in source.BUILDERS)
 
 
 def test_builder_settings_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,9 +158,7 @@ def verify(
     spec = load(spec_file)
     disk = _disk(template or Path("output") / f"{spec.name}-{spec.version}-qemu")
     with reporter(as_json) as report:
-        found = verify_disk(
-            spec, disk, report_folder=folder, firmware=firmware, cache=cache, progress=Progress(report)
-        )
+        found = verify_disk(spec, disk, report_folder=folder, firmware=firmware, cache=cache, progress=Progress(report))
     if as_json:
         show.document(found.as_dict())
         ctx.exit(0 if found.passed else ContractFailed.exit_code)

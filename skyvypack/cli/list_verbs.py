@@ -117,14 +117,14 @@ def targets(name: str | None, as_json: bool) -> None:
 
     chosen = [_known(name, places.names(), "target", "skyvypack targets")] if name else places.names()
     facts = {
-        target: {"builder": places.source(target).BUILDER, "settings": places.settings_rules(target)}
+        target: {"builders": places.source(target).BUILDERS, "settings": places.settings_rules(target)}
         for target in chosen
     }
     if as_json:
         show.document(facts)
         return
     for number, (target, fact) in enumerate(facts.items()):
-        click.echo(f"{chr(10) if number else ''}{target}: Packer's builder {fact['builder']}")
+        click.echo(f"{chr(10) if number else ''}{target}: Packer's builders {', '.join(fact['builders'])}")
         show.table(setting_rows(fact["settings"]), ("setting", "value", "default", "meaning"))
 
 

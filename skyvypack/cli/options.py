@@ -28,9 +28,7 @@ class Verbs(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         begin = super().main
-        code = guard(
-            lambda: begin(given, *others, **extra), as_json="--json" in given, debug=given[:1] == ["--debug"]
-        )
+        code = guard(lambda: begin(given, *others, **extra), as_json="--json" in given, debug=given[:1] == ["--debug"])
         sys.exit(code)
 
 

@@ -1,4 +1,25 @@
-"""Targets: the places templates live. Each is a folder here with `source.py`, and a builder in `builders/`."""
+"""Targets: the places templates live.
+
+Each is a folder here and a folder of its name in `builders/`, which holds `settings.yaml`. Its package says
+
+``DATASOURCES``
+    where cloud-init of a clone looks for its data, in the order to try. A short list saves the probing of every other
+    cloud, and `None` lets a clone without any data boot with fresh host keys.
+``USER_DATA_LIMIT``
+    how many bytes of user-data the provider takes, if that is less than a first boot may need. Elsewhere it comes on
+    a disc, where nothing but its size ends it, or in the guest's settings file.
+
+and its module `source`, which is pure:
+
+``BUILDERS``
+    the names of all Packer builders the target may use; facts about each are in `builders/<builder>/`.
+``builder(spec)``
+    the one it uses for a spec.
+``document(spec, dialect)``
+    the Packer document.
+``scripts(spec)``
+    paths in the bundle of the scripts that run in the guest.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +50,45 @@ def source(target: str) -> ModuleType:
     Raises:
         InputError: no such target.
     """
+    _require(target)
+    return import_module(f"{__name__}.{target}.source")
+
+
+def datasources(target: str) -> tuple[str, ...]:
+    """The datasources that clones on a target may find, in the order to try.
+
+    Args:
+        target: its name.
+
+    Raises:
+        InputError: no such target.
+    """
+    found: tuple[str, ...] = _package(target).DATASOURCES
+    return found
+
+
+def user_data_limit(target: str) -> int | None:
+    """Bytes of user-data that a target takes; None when there is no limit worth a check.
+
+    Args:
+        target: its name.
+
+    Raises:
+        InputError: no such target.
+    """
+    limit: int | None = getattr(_package(target), "USER_DATA_LIMIT", None)
+    return limit
+
+
+def _package(target: str) -> ModuleType:
+    _require(target)
+    return import_module(f"{__name__}.{target}")
+
+
+def _require(target: str) -> None:
     if target not in names():
         known = f"there are: {', '.join(names())}"
         raise InputError(f"there is no target `{target}`", nearest(target, names()) or known)
-    return import_module(f"{__name__}.{target}.source")
 
 
 @cache
@@ -44,9 +100,10 @@ def settings_rules(target: str) -> Mapping[str, Rule]:
 
     Raises:
         InputError: no such target.
-        SpecError: the builder's `settings.yaml` is wrong.
+        SpecError: the target's `settings.yaml` is wrong.
     """
-    path = assets.builders() / source(target).BUILDER / "settings.yaml"
+    _require(target)
+    path = assets.builders() / target / "settings.yaml"
     try:
         document = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

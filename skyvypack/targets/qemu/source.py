@@ -16,8 +16,11 @@ from skyvypack.dialect import Dialect
 from skyvypack.errors import InputError
 from skyvypack.hcl import Attribute, Block, Call, Choice, Document, Equals, Ref, Template, Value, template, variable
 from skyvypack.spec.model import Spec
+from skyvypack.targets.bases import LOCAL, builder_of
 from skyvypack.targets.qemu import BUILDER
 from skyvypack.targets.qemu.arguments import translate
+
+BUILDERS = (BUILDER,)
 
 BUILD_ACCOUNT = "packer"
 
@@ -26,7 +29,18 @@ _SEAL = "/tmp/skyvypack-seal.sh"
 _KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off"
 # `user.0` is the backend that Packer's network card asks for.
 _NETWORK = "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"
-_AVAILABLE = ("bootstrap", "cloud-image")
+
+
+def builder(spec: Spec) -> str:
+    """The builder for a spec.
+
+    Args:
+        spec: what to bake.
+
+    Raises:
+        InputError: the target cannot start from the spec's base.
+    """
+    return builder_of(spec, "qemu", LOCAL)
 
 
 def document(spec: Spec, dialect: Dialect) -> Document:
@@ -39,10 +53,7 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     Raises:
         InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
     """
-    if spec.base.kind not in _AVAILABLE:
-        raise InputError(
-            f"base {spec.base.kind} is not available yet for the target qemu", f"available: {', '.join(_AVAILABLE)}"
-        )
+    builder(spec)
     settings = spec.target_settings("qemu")
     source = _source(spec, settings, dialect)
     dialect.check(source)

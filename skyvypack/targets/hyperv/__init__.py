@@ -1,0 +1,3 @@
+"""The target hyperv: disks of Hyper-V."""
+
+DATASOURCES = ("NoCloud", "ConfigDrive", "None")

@@ -1,0 +1,3 @@
+"""The target proxmox: templates of a Proxmox VE cluster."""
+
+DATASOURCES = ("NoCloud", "ConfigDrive", "None")

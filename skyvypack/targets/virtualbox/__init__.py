@@ -1,0 +1,3 @@
+"""The target virtualbox: appliances of VirtualBox."""
+
+DATASOURCES = ("NoCloud", "OVF", "None")

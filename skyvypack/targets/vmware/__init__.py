@@ -1,0 +1,3 @@
+"""The target vmware: machines of VMware Workstation, Fusion and Player."""
+
+DATASOURCES = ("VMware", "OVF", "NoCloud", "None")

@@ -1,0 +1,3 @@
+"""The target vsphere: templates of a vCenter."""
+
+DATASOURCES = ("VMware", "OVF", "NoCloud", "None")
