@@ -6,9 +6,9 @@ import json
 import shlex
 from typing import Protocol
 
-from skyvypack.cloudinit import datasources
 from skyvypack.command import Done
 from skyvypack.errors import ContractFailed
+from skyvypack.targets import datasources
 
 # What must differ between clones; all but the random seed must also survive a reboot.
 _IDENTITY = r"""
