@@ -1,0 +1,282 @@
+"""Calls to AWS: clients with deadlines, retries of what passes, and errors in words a user can act on.
+
+botocore's standard mode repeats throttled and broken calls a few times with random pauses; what it lacks is patience
+for a whole bad minute, `ConcurrentLimitExceededException`, and a look at what was answered: those are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skyvypack.errors import InputError
+from skyvypack.progress import Progress, Reporter
+from skyvypack.registrar import retry
+from skyvypack.registrar.contract import RegistrarError
+from skyvypack.registrar.retry import Patience
+
+CONNECT_SECONDS = 10.0
+# Between two pieces of an answer, not for the whole of it; 512 KiB take less on any line worth an upload.
+READ_SECONDS = 30.0
+ATTEMPTS = 4
+PATIENCE = Patience(seconds=120.0, first=1.0, longest=20.0)
+
+_PASSING = frozenset(
+    [
+        "ConcurrentLimitExceededException",
+        "EC2ThrottledException",
+        "InsufficientInstanceCapacity",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "Unavailable",
+    ]
+)
+# Of a ValidationException: a write that met its own earlier try, was too slow, or was damaged on its way.
+_PASSING_REASONS = frozenset(["CONFLICTING_BLOCK_UPDATE", "INVALID_BLOCK", "WRITE_REQUEST_TIMEOUT"])
+_LOGIN = frozenset(
+    [
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    ]
+)
+_DENIED = frozenset(["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"])
+
+
+class AwsError(RegistrarError):
+    """AWS refused, or could not be reached.
+
+    Args:
+        message: the call and AWS's own words.
+        hint: what mends it.
+        code: AWS's word for the error, such as ``UnauthorizedOperation``; empty when there was no answer.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+class _Unfit(Exception):
+    """An answer that cannot be right."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """AWS in one region.
+
+    Args:
+        session: of boto3.
+        name: of the region, such as ``eu-central-1``.
+        progress: told of each repeated call.
+        endpoint: URL of another service that speaks AWS's APIs; empty for AWS itself.
+        clients: those made so far, by service.
+    """
+
+    session: Any
+    name: str
+    progress: Progress
+    endpoint: str = ""
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def elsewhere(self, name: str) -> Region:
+        """Another region, by the same session."""
+        return self if name == self.name else dataclasses.replace(self, name=name, clients={})
+
+    def telling(self, report: Reporter) -> Region:
+        """The same clients, telling another reporter."""
+        return dataclasses.replace(self, progress=Progress(report))
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service; safe to be used by several threads, not to be made by them."""
+        if service not in self.clients:
+            from botocore.config import Config
+
+            config = Config(
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                max_pool_connections=64,
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                user_agent_extra="skyvypack",
+                s3={"addressing_style": "path" if self.endpoint else "auto"},
+            )
+            self.clients[service] = self.session.client(
+                service, region_name=self.name, endpoint_url=self.endpoint or None, config=config
+            )
+        return self.clients[service]
+
+    def call(
+        self,
+        service: str,
+        operation: str,
+        *,
+        fits: Callable[[Mapping[str, Any]], bool] = lambda _answer: True,
+        passing: frozenset[str] = frozenset(),
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Call AWS, again while it fails with what passes.
+
+        Args:
+            service: as boto3 names it, such as ``ec2``.
+            operation: its method, such as ``describe_images``; one that creates must take a client token, or its
+                caller must find what an earlier try has made.
+            fits: says whether an answer can be right; one that cannot is asked for again.
+            passing: further error codes to wait out.
+            arguments: of the operation.
+
+        Raises:
+            AwsError: it failed, with AWS's own words.
+        """
+        act = getattr(self.client(service), operation)
+
+        def once() -> dict[str, Any]:
+            answer: dict[str, Any] = act(**arguments)
+            if not fits(answer):
+                raise _Unfit("the answer does not match what was sent")
+            return answer
+
+        what = f"{service}:{_camel(operation)} in {self.name}"
+        try:
+            return retry.call(
+                once,
+                transient=lambda error: _passes(error, passing),
+                patience=PATIENCE,
+                progress=self.progress,
+                what=what,
+            )
+        except Exception as error:
+            told = in_words(error, what)
+            if told is None:
+                raise
+            raise told from error
+
+    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a listing, page after page.
+
+        Args:
+            service: as for `call`.
+            operation: as for `call`.
+            key: of the answer that holds the items.
+            arguments: of the operation.
+        """
+        token: dict[str, Any] = {}
+        while True:
+            answer = self.call(service, operation, **arguments, **token)
+            yield from answer.get(key, ())
+            if not answer.get("NextToken"):
+                return
+            token = {"NextToken": answer["NextToken"]}
+
+
+def code_of(error: BaseException) -> str:
+    """AWS's word for an error; empty when it is not AWS's."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def _passes(error: BaseException, passing: frozenset[str]) -> bool:
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        reason = error.response.get("Reason")
+        return code_of(error) in _PASSING | passing or reason in _PASSING_REASONS or status >= 500
+    # A certificate that is not trusted is no more so the next time.
+    broken = isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.SSLError)
+    return broken or isinstance(error, _Unfit)
+
+
+def in_words(error: BaseException, what: str) -> AwsError | None:
+    """An error of boto3 as ours; None when it is neither boto3's nor about an answer.
+
+    Args:
+        error: as it was raised.
+        what: was tried.
+    """
+    from boto3.exceptions import Boto3Error
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        code = code_of(error)
+        return AwsError(f"{what}: {error.response['Error'].get('Message') or code} ({code})", _hint(code), code)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return AwsError(f"{what}: {error}", "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in")
+    if isinstance(error, exceptions.BotoCoreError | Boto3Error | _Unfit):
+        return AwsError(f"{what}: {error}")
+    return None
+
+
+def _hint(code: str) -> str:
+    if code in _LOGIN:
+        return "the credentials are wrong or have expired: log in again, then run the same command"
+    if code in _DENIED:
+        return "skyvypack register --target aws --dry-run prints the policy that allows all that is needed"
+    return ""
+
+
+def _camel(operation: str) -> str:
+    return "".join(part.capitalize() for part in operation.split("_"))
+
+
+def connect(settings: Mapping[str, Any], progress: Progress) -> Region:
+    """The region that a spec's settings of the target aws name; talks to nobody but the role's STS, and that later.
+
+    Args:
+        settings: complete.
+        progress: told of each repeated call.
+
+    Raises:
+        InputError: no region is named, or the profile does not exist.
+    """
+    import boto3
+    from botocore import exceptions
+
+    try:
+        session = boto3.Session(profile_name=settings["profile"] or None)
+        if settings["role_arn"]:
+            session = _in_role(session, settings)
+        # boto3 itself knows AWS_DEFAULT_REGION only; every other tool of AWS takes both.
+        name = settings["region"] or os.environ.get("AWS_REGION") or session.region_name
+    except exceptions.ProfileNotFound as error:
+        raise InputError(str(error), "set `profile` under `targets: aws:` to one of ~/.aws/config") from error
+    if not name:
+        raise InputError("no region: neither the spec nor AWS's configuration names one", "set AWS_REGION")
+    return Region(session, name, progress, settings["endpoint"])
+
+
+def _in_role(session: Any, settings: Mapping[str, Any]) -> Any:
+    """A session in another role, whose credentials renew themselves during a long upload."""
+    import boto3
+    import botocore.session
+    from botocore import credentials
+
+    fetcher = credentials.AssumeRoleCredentialFetcher(
+        client_creator=session._session.create_client,
+        source_credentials=session.get_credentials(),
+        role_arn=settings["role_arn"],
+        extra_args={"RoleSessionName": "skyvypack"},
+    )
+    inner = botocore.session.get_session()
+    inner._credentials = credentials.DeferredRefreshableCredentials(
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+    return boto3.Session(botocore_session=inner, region_name=session.region_name)

@@ -1,0 +1,217 @@
+"""A stand-in for AWS: moto's server on 127.0.0.1, mended where it lies, with faults that a test orders.
+
+`started()` runs it in this process, where a test can look inside; ``python moto_aws.py`` runs it in one of its own,
+prints its URL and ends with its standard input. What moto 5.2 gets wrong without a word, and is mended here:
+RegisterImage forgets all but the name and invents a snapshot.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+# Before moto is imported: a thousand public AMIs, made anew for each test, would be nobody's.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+
+from moto.core.responses import ActionResult
+from moto.ec2.responses.amis import AmisResponse
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+_WHY = "ordered by the test"
+Environ = dict[str, Any]
+Respond = Callable[..., Any]
+Application = Callable[[Environ, Respond], Iterable[bytes]]
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong.
+
+    Args:
+        what: a regular expression for ``METHOD /path?query Action``.
+        times: how often, before all is well again.
+        status: of the answer; 0 to break the connection.
+        code: AWS's word for the error.
+        delay: seconds to wait first; with status -1 the request is carried out then.
+        lost: carry the request out, and break the connection in place of an answer.
+        reason: of a ValidationException.
+        when: asked for each request that fits whether to strike.
+    """
+
+    what: str
+    times: int = 1
+    status: int = 0
+    code: str = ""
+    delay: float = 0.0
+    lost: bool = False
+    reason: str = ""
+    when: Callable[[str], bool] = lambda _line: True
+
+
+@dataclass
+class FaultyAws:
+    """moto with faults.
+
+    Args:
+        app: moto.
+        faults: the first that fits strikes.
+        latency: seconds that every request takes at least.
+        seen: each request, as faults are matched with.
+    """
+
+    app: Application
+    faults: list[Fault] = field(default_factory=list)
+    latency: float = 0.0
+    seen: list[str] = field(default_factory=list)
+    url: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(self, what: str, **fault: Any) -> Fault:
+        """Order a fault; see `Fault`."""
+        self.faults.append(Fault(what, **fault))
+        return self.faults[-1]
+
+    def reset(self) -> None:
+        """Forget everything: what was made, what was asked, and what shall go wrong."""
+        from moto.moto_api._internal import moto_api_backend
+
+        moto_api_backend.reset()
+        self.faults.clear()
+        self.seen.clear()
+        self.latency = 0.0
+
+    def count(self, what: str) -> int:
+        """How many requests matched."""
+        return sum(1 for line in self.seen if re.search(what, line))
+
+    def __call__(self, environ: Environ, respond: Respond) -> Iterable[bytes]:
+        line = _line(environ)
+        fault = self._fault(line)
+        time.sleep(self.latency + (fault.delay if fault else 0.0))
+        if fault is None or fault.status < 0:
+            return self.app(environ, respond)
+        if fault.lost:
+            list(self.app(environ, respond))
+        if not fault.status or fault.lost:
+            _reset(environ)
+        return _refusal(line, fault, respond)
+
+    def _fault(self, line: str) -> Fault | None:
+        with self._lock:
+            self.seen.append(line)
+            for fault in self.faults:
+                if fault.times and re.search(fault.what, line) and fault.when(line):
+                    fault.times -= 1
+                    return fault
+        return None
+
+
+def _line(environ: Environ) -> str:
+    """The request in one line; of the query protocol the action, of JSON the target."""
+    action = environ.get("HTTP_X_AMZ_TARGET", "")
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        action = parse_qs(body.decode()).get("Action", [""])[0]
+    return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')} {action}"
+
+
+def _reset(environ: Environ) -> None:
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError
+
+
+def _refusal(line: str, fault: Fault, respond: Respond) -> Iterable[bytes]:
+    if "/snapshots" in line or "." in line.rpartition(" ")[2]:
+        reason = {"Reason": fault.reason} if fault.reason else {}
+        body = json.dumps({"__type": fault.code, "message": _WHY, "Message": _WHY, **reason})
+        headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", fault.code)]
+    else:
+        error = f"<Code>{fault.code}</Code><Message>{_WHY}</Message>"
+        body = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>"
+        headers = [("Content-Type", "text/xml")]
+    respond(f"{fault.status} Fault", [*headers, ("Content-Length", str(len(body)))])
+    return [body.encode()]
+
+
+def _register_image(self: Any) -> ActionResult:
+    """RegisterImage that keeps what it is told."""
+    self.error_on_dryrun()
+    backend, given = self.ec2_backend, self._get_param
+    mappings = given("BlockDeviceMappings") or []
+    root = next((one for one in mappings if one.get("DeviceName") == given("RootDeviceName")), {})
+    wanted = root.get("Ebs", {}).get("SnapshotId")
+    snapshot = backend.get_snapshot(wanted) if wanted else None
+    if any(image.name == given("Name") for image in backend.describe_images(owners=["self"])):
+        from moto.ec2.exceptions import EC2ClientError
+
+        raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {given('Name')} is already in use")
+    image = backend.register_image(given("Name"), given("Description", ""))
+    image.root_device_name, image.root_device_type = given("RootDeviceName") or "/dev/sda1", "ebs"
+    image.architecture, image.boot_mode = given("Architecture") or "i386", given("BootMode")
+    image.virtualization_type = given("VirtualizationType") or "paravirtual"
+    if snapshot:
+        backend.snapshots.pop(image.ebs_snapshot.id, None)
+        image.ebs_snapshot = snapshot
+    for tags in given("TagSpecifications") or []:
+        if tags.get("ResourceType") == "image":
+            image.add_tags({tag["Key"]: tag["Value"] for tag in tags.get("Tags", [])})
+    return ActionResult({"ImageId": image.id})
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Say nothing: what went wrong is the client's to tell."""
+
+
+def _server() -> tuple[Any, FaultyAws]:
+    AmisResponse.register_image = _register_image
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    aws = FaultyAws(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, aws, threaded=True, request_handler=_Quiet)
+    aws.url = f"http://127.0.0.1:{server.server_port}"
+    return server, aws
+
+
+@contextmanager
+def started() -> Iterator[FaultyAws]:
+    """A server in this process."""
+    server, aws = _server()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield aws
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def main() -> None:
+    """Serve until standard input ends; the one argument is the latency in seconds."""
+    server, aws = _server()
+    aws.latency = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"{aws.url}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
