@@ -14,7 +14,7 @@ from skyvypack import command
 # Contracts that test_verify.py hands to a pytest of its own: data, never tests of this suite.
 collect_ignore = ["contracts"]
 
-_MARKERS = ("tool", "layer", "boot")
+_MARKERS = ("tool", "layer", "boot", "load")
 # Part of every Debian and quick: a unit test may start them.
 _HARMLESS = frozenset(
     ["sh", "bash", "cat", "echo", "env", "false", "head", "kill", "printf", "setpriv", "sleep", "true", "yes"]
@@ -41,7 +41,7 @@ def _no_real_tools(
     def guarded(argv: Sequence[str | Path], tied: bool) -> list[str]:
         found = command.which(str(argv[0]))
         if found and found.name not in _HARMLESS and found != Path(sys.executable) and not found.is_relative_to(fakes):
-            pytest.fail(f"a unit test started {found}: use fake_tool, or mark the test tool, layer or boot")
+            pytest.fail(f"a unit test started {found}: use fake_tool, or mark the test: tool, layer, boot or load")
         return resolve(argv, tied)
 
     monkeypatch.setattr(command, "_resolve", guarded)

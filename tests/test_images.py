@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import loopback
 import pytest
 
 from skyvypack import cache as store
@@ -22,26 +20,6 @@ SHA512 = hashlib.sha512(CONTENT).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder, counts requests, and breaks off in the middle of ``broken.qcow2``."""
-
-    requests: list[str]
-
-    def do_GET(self) -> None:
-        """Answer one request."""
-        self.requests.append(self.path)
-        if self.path == "/broken.qcow2":
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT[: len(CONTENT) // 2])
-        else:
-            super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
     """A server on loopback: its URL, its folder and the paths it was asked for."""
@@ -49,14 +27,8 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
     folder.mkdir()
     (folder / "debian.qcow2").write_bytes(CONTENT)
     (folder / "SHA512SUMS").write_text(f"{'0' * 128}  other.qcow2\n{SHA512}  debian.qcow2\n")
-    requests: list[str] = []
-    handler = type("Counting", (Handler,), {"requests": requests})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.02])
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", folder, requests
-        server.shutdown()
-        thread.join()
+    with loopback.serving(folder, CONTENT[: len(CONTENT) // 2]) as (url, requests):
+        yield url, folder, requests
 
 
 def get(base: Base, cache: Path, *, offline: bool = False, progress: Progress | None = None) -> Path:

@@ -1,0 +1,60 @@
+"""A bake that starts from a published image instead of a layer, with a real guest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import loopback
+import pytest
+
+import skyvypack
+from skyvypack import disk
+
+pytestmark = pytest.mark.boot
+
+# Its one package is installed inside the guest, as all would be on an image of Debian's.
+SPEC = """\
+name: from-image
+version: 1.0.0
+roles: [base, network, ssh]
+packages: [ncdu]
+base: {{kind: cloud-image, url: "{url}/debian.qcow2", checksums: "{url}/SHA512SUMS"}}
+machine: {{disk: {disk}}}
+"""
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A folder as a publisher has it: an image that boots by itself and runs cloud-init, and its checksums."""
+    template = os.environ.get("SKYVYPACK_TEST_DISK")
+    if not template:
+        pytest.skip("SKYVYPACK_TEST_DISK names no finished qcow2 disk to publish as an image")
+    folder = tmp_path / "published"
+    folder.mkdir()
+    shutil.copyfile(template, folder / "debian.qcow2")
+    with (folder / "debian.qcow2").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha512").hexdigest()
+    (folder / "SHA512SUMS").write_text(f"{digest}  debian.qcow2\n")
+    return folder
+
+
+def test_template_is_baked_from_a_published_image_and_proven(image: Path, tmp_path: Path) -> None:
+    """The image is fetched and checked, its guest installs what is missing, and a clone keeps the contract.
+
+    A second bake finds that nothing changed, and asks for the list of checksums only.
+    """
+    size = disk.info(image / "debian.qcow2")["virtual-size"] >> 30
+    with loopback.serving(image) as (url, requests):
+        spec = skyvypack.loads(SPEC.format(url=url, disk=size + 1))
+        wishes = {"output": tmp_path / "output", "cache": tmp_path / "cache"}
+        result = skyvypack.bake(spec, verify=False, **wishes)
+        (qcow2,) = (file.path for file in result.artifact.files)
+        report = skyvypack.verify(spec, qcow2, report_folder=tmp_path / "report", firmware=("uefi",))
+        assert requests == ["/SHA512SUMS", "/debian.qcow2", "/SHA512SUMS"]
+        assert skyvypack.bake(spec, verify=False, **wishes).unchanged
+    assert report.passed, [check for check in report.checks if check.outcome == "failed"]
+    assert "ncdu" in {package["name"] for package in result.artifact.manifest["packages"]}
+    assert requests[3:] == ["/SHA512SUMS"]
