@@ -1,4 +1,4 @@
-"""What only a real Packer with a real guest shows of a bake that is stopped; all else is in test_bake.py."""
+"""What only a real Packer with a real guest shows of a bake that is stopped; all else is in test_bake_stopped.py."""
 
 from __future__ import annotations
 
