@@ -31,6 +31,8 @@ _POLL = 0.5
 _LAST_WORDS = 1.5
 # Seconds that a provisioner may be silent with KVM and two CPUs: grub and initramfs print little.
 _PROVISIONER_PATIENCE = 150
+# Where Packer finds plugins and its configuration, and what GitHub counts a download of plugins for.
+_PASSED_ON = ("PACKER_PLUGIN_PATH", "PACKER_CONFIG", "PACKER_CONFIG_DIR", "PACKER_GITHUB_API_TOKEN")
 _KEPT = 400
 _SHOWN = 40
 
@@ -298,7 +300,8 @@ def _arguments(variables: Mapping[str, str]) -> list[str]:
 
 def _environment(secrets: Mapping[str, str] | None = None) -> dict[str, str]:
     secret = {f"PKR_VAR_{name}": value for name, value in (secrets or {}).items()}
-    return secret | {"CHECKPOINT_DISABLE": "1"}
+    own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return own | secret | {"CHECKPOINT_DISABLE": "1"}
 
 
 def _temporary(scratch: Path, folder: Path) -> str:

@@ -67,6 +67,17 @@ def test_plugins_are_installed_from_1_7_on(tmp_path, fake_tool, version, asked):
     assert (tmp_path / "called").exists() == asked
 
 
+def test_packer_finds_the_plugins_and_the_configuration_of_its_user(tmp_path, fake_tool, monkeypatch):
+    """Packer's own settings of the environment reach it; the rest of the environment does not."""
+    monkeypatch.setenv("PACKER_PLUGIN_PATH", "/opt/plugins")
+    monkeypatch.setenv("PACKER_SECRET", "hidden")
+    fake_tool("packer", "env > seen")
+    packer.init(tmp_path, "1.9.0")
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert "PACKER_PLUGIN_PATH=/opt/plugins" in seen
+    assert not [line for line in seen if line.startswith("PACKER_SECRET")]
+
+
 def test_refused_bundle_shows_packers_words(tmp_path, fake_tool):
     """What Packer has against a bundle reaches the user, and is his input's fault."""
     fake_tool("packer", "echo 'Error: Unsupported argument'; exit 1")
