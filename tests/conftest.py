@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,14 @@ _MARKERS = ("tool", "layer", "boot", "load")
 _HARMLESS = frozenset(
     ["sh", "bash", "cat", "echo", "env", "false", "head", "kill", "printf", "setpriv", "sleep", "true", "yes"]
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Signals work as from a terminal, also where a background job was started with them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
