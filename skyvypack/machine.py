@@ -163,7 +163,7 @@ class Machine:
 
     def _wait_for_monitor(self, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
-        while not (self.folder / SOCKET).exists():
+        while not self.monitor.answers():
             self._check_alive()
             if time.monotonic() > deadline:
                 raise ContractFailed(f"clone {self.name}: QEMU did not open its monitor within {seconds:.0f} s")

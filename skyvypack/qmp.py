@@ -59,6 +59,12 @@ class Monitor:
         finally:
             os.close(descriptor)
 
+    def answers(self) -> bool:
+        """Whether QEMU takes a connection yet: its socket has a name a moment before it listens."""
+        with contextlib.suppress(OSError), self._connect() as stream:
+            return bool(stream.readline())
+        return False
+
     def execute(self, name: str, **arguments: Any) -> Any:
         """Execute one QMP command and return what it returns.
 
