@@ -79,14 +79,16 @@ def bake_user_data(spec: Spec, target: str) -> str:
     }
     if spec.base.kind != "bootstrap":
         config["apt"]["conf"] = 'APT::Install-Recommends "false";\n'
-        config |= {"package_update": True, "packages": _packages(spec)}
+        config |= {"package_update": True, "packages": _packages(spec, target)}
     config["write_files"] = [_write_file(file) for file in files]
     config["runcmd"] = [_script(spec.roles)]
     return _cloud_config(config, f"configures {spec.title} for {target}; made by skyvypack")
 
 
-def _packages(spec: Spec) -> list[str]:
-    return list(dict.fromkeys([*(name for role in spec.roles for name in role.packages), *spec.packages]))
+def _packages(spec: Spec, target: str) -> list[str]:
+    roles = (name for role in spec.roles for name in role.packages)
+    agent = targets.agent(target, spec.target_settings(target))
+    return list(dict.fromkeys([*roles, *spec.packages, *agent]))
 
 
 def _write_file(file: RoleFile) -> dict[str, Any]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
 from skyvypack import assets, targets, template
 from skyvypack.bundle import Bundle
 from skyvypack.cloudinit import bake_meta_data, bake_user_data, build_access
 from skyvypack.dialect import Dialect, named
 from skyvypack.recipe import layer_files
 from skyvypack.spec.model import Spec
+from skyvypack.targets.pieces import versioned_name
+
+# What an installed system needs for cloud-init to do the rest, and for Packer to get in.
+_INSTALLED = ("cloud-init", "cloud-guest-utils", "openssh-server", "sudo", "systemd-resolved")
 
 
 def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -> Bundle:
@@ -25,29 +32,46 @@ def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -
     chosen = named(dialect) if isinstance(dialect, str) else dialect
     source = targets.source(target)
     builder = source.builder(spec)
-    bootstrap = spec.base.kind == "bootstrap"
+    scripts = source.scripts(spec)
+    # A disk that was baked elsewhere needs no configuration.
+    configured = "scripts/seal.sh" in scripts
     files = {
-        "README.md": _readme(spec, builder, chosen),
         "skyvyos.pkr.hcl": source.document(spec, chosen).render(),
-        "user-data": bake_user_data(spec, target),
-        "meta-data": bake_meta_data(spec),
+        **({"user-data": bake_user_data(spec, target), "meta-data": bake_meta_data(spec)} if configured else {}),
         "vendor-data.in": build_access(),
         "prepare.sh": _shared("prepare.sh"),
-        **{path: _shared(path) for path in source.scripts(spec)},
-        **(layer_files(spec) if bootstrap else {}),
+        **({"preseed.cfg": _preseed(spec, target)} if spec.base.kind == "iso" else {}),
+        **{path: _shared(path) for path in scripts},
+        **(layer_files(spec) if spec.base.kind == "bootstrap" and configured else {}),
     }
-    return Bundle(target, builder, chosen.name, files)
+    readme = {"README.md": _readme(spec, target, builder, chosen, files)}
+    return Bundle(target, builder, chosen.name, readme | files)
 
 
 def _shared(path: str) -> str:
     return (assets.builders() / "shared" / path).read_text(encoding="utf-8")
 
 
-def _readme(spec: Spec, builder: str, dialect: Dialect) -> str:
+def _readme(spec: Spec, target: str, builder: str, dialect: Dialect, files: Mapping[str, str]) -> str:
     names = {
         "spec": spec,
+        "name": versioned_name(spec),
+        "settings": spec.target_settings(target),
         "dialect": dialect,
         "plugin": dialect.plugin(builder),
-        "bootstrap": spec.base.kind == "bootstrap",
+        "files": files,
     }
-    return template.render(_shared("bundle-README.md"), names)
+    notes = (assets.builders() / builder / "bundle-notes.md").read_text(encoding="utf-8")
+    return template.render(_shared("bundle-README.md"), names | {"notes": template.render(notes, names).rstrip("\n")})
+
+
+def _preseed(spec: Spec, target: str) -> str:
+    """The answers to Debian's installer."""
+    url = urlsplit(spec.mirror.main.replace("{snapshot}", spec.mirror.snapshot))
+    mirror = {"scheme": url.scheme, "host": url.netloc, "path": url.path or "/"} if url.netloc else None
+    names = {
+        "spec": spec,
+        "mirror": mirror,
+        "packages": [*_INSTALLED, *targets.agent(target, spec.target_settings(target))],
+    }
+    return template.render(_shared("preseed.cfg"), names)

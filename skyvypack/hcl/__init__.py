@@ -17,13 +17,26 @@ template, and a name that is defined twice are errors.
 
 from skyvypack.hcl.document import Attribute, Block, Document, variable
 from skyvypack.hcl.text import HclError
-from skyvypack.hcl.values import Call, Choice, Equals, Expression, Heredoc, Ref, Template, Value, Word, template
+from skyvypack.hcl.values import (
+    Call,
+    Choice,
+    Differs,
+    Equals,
+    Expression,
+    Heredoc,
+    Ref,
+    Template,
+    Value,
+    Word,
+    template,
+)
 
 __all__ = [
     "Attribute",
     "Block",
     "Call",
     "Choice",
+    "Differs",
     "Document",
     "Equals",
     "Expression",

@@ -57,7 +57,13 @@ Item: TypeAlias = "Attribute | Block"
 
 
 def variable(
-    name: str, *, type: str = "string", default: Value, description: str = "", checks: Sequence[Block] = ()
+    name: str,
+    *,
+    type: str = "string",
+    default: Value,
+    description: str = "",
+    checks: Sequence[Block] = (),
+    sensitive: bool = False,
 ) -> Block:
     """A ``variable`` block.
 
@@ -67,9 +73,12 @@ def variable(
         default: its value when none is given.
         description: what it is for, shown to a user who inspects the file.
         checks: ``validation`` blocks.
+        sensitive: True for what Packer must not show.
     """
     said = [Attribute("description", description)] if description else []
-    return Block("variable", [name], [Attribute("type", Word(type)), *said, Attribute("default", default), *checks])
+    hidden = [Attribute("sensitive", True)] if sensitive else []
+    body = [Attribute("type", Word(type)), *said, Attribute("default", default), *hidden, *checks]
+    return Block("variable", [name], body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import count
 
 from skyvypack.errors import SkyvypackError
-from skyvypack.hcl.values import Call, Choice, Equals, Expression, Heredoc, Ref, Template, Value, Word
+from skyvypack.hcl.values import Call, Choice, Differs, Equals, Expression, Heredoc, Ref, Template, Value, Word
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _KEYWORDS = frozenset({"false", "for", "if", "in", "null", "true"})
@@ -113,6 +113,8 @@ def _expression(value: Expression) -> str:
             return f"{name}({', '.join(map(inline, args))})"
         case Equals(left=left, right=right):
             return f"{inline(left)} == {inline(right)}"
+        case Differs(left=left, right=right):
+            return f"{inline(left)} != {inline(right)}"
         case Choice(test=test, yes=yes, no=no):
             return f"{inline(test)} ? {inline(yes)} : {inline(no)}"
         case Heredoc(text=text):

@@ -115,6 +115,14 @@ class Equals(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class Differs(Expression):
+    """``left != right``."""
+
+    left: Value
+    right: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Choice(Expression):
     """``test ? yes : no``."""
 
@@ -150,7 +158,7 @@ def references(value: Value) -> Iterator[Ref]:
             yield value
         case Template(parts=inner) | Call(args=inner):
             yield from (ref for part in inner for ref in references(part))
-        case Equals(left=left, right=right):
+        case Equals(left=left, right=right) | Differs(left=left, right=right):
             yield from (*references(left), *references(right))
         case Choice(test=test, yes=yes, no=no):
             yield from (*references(test), *references(yes), *references(no))

@@ -9,6 +9,9 @@ Each is a folder here and a folder of its name in `builders/`, which holds `sett
     how many bytes of user-data the provider takes, if that is less than a first boot may need. Elsewhere it comes on
     a disc, where nothing but its size ends it, or in the guest's settings file.
 
+``AGENT``
+    the Debian package by which the platform looks into its guests, if it has one; a setting `agent` can refuse it.
+
 and its module `source`, which is pure:
 
 ``BUILDERS``
@@ -28,6 +31,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from skyvypack import assets
 from skyvypack.document import parse
@@ -78,6 +82,20 @@ def user_data_limit(target: str) -> int | None:
     """
     limit: int | None = getattr(_package(target), "USER_DATA_LIMIT", None)
     return limit
+
+
+def agent(target: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The Debian packages of the platform's agent, none when there is none or it is not wanted.
+
+    Args:
+        target: its name.
+        settings: of the target, complete.
+
+    Raises:
+        InputError: no such target.
+    """
+    package: str = getattr(_package(target), "AGENT", "")
+    return (package,) if package and settings.get("agent", True) else ()
 
 
 def _package(target: str) -> ModuleType:

@@ -68,6 +68,7 @@ begin "identity"
 # Roles add what is theirs as /etc/cloud/clean.d/<role>, which this runs.
 cloud-init clean --logs --seed
 empty /var/lib/cloud
+rm -f /etc/cloud/cloud.cfg.d/99-skyvypack-bake.cfg
 : > /etc/machine-id
 [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
 rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/ssh/ssh_host_*-cert.pub
@@ -106,6 +107,8 @@ echo u > /proc/sysrq-trigger
 for _ in $(seq 100); do
     ! findmnt -n -o OPTIONS / | grep -q '^rw' || { sleep 0.1; continue; }
     say "sealed"
+    # Some of Packer's builders wait for this connection to end; without power it would end for nobody.
+    ! pkill '^sshd' || sleep 0.5
     systemctl poweroff -ff
 done
 say "error: the root file system cannot be made read-only"

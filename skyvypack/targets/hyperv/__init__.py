@@ -1,3 +1,4 @@
 """The target hyperv: disks of Hyper-V."""
 
 DATASOURCES = ("NoCloud", "ConfigDrive", "None")
+AGENT = "hyperv-daemons"

@@ -1,10 +1,127 @@
 """`Spec` → the Packer document of the target hyperv.
 
-For now only what is baked on this machine: a disk, made by QEMU.
+Bootstrap and cloud-image are baked by QEMU on this machine; an ISO is installed by Hyper-V, on a Windows host.
+Generation 2 is UEFI, 1 is BIOS.
 """
 
 from __future__ import annotations
 
-from skyvypack.targets.qemu.source import BUILDERS, builder, document, scripts
+from typing import TypeAlias
 
-__all__ = ["BUILDERS", "builder", "document", "scripts"]
+from skyvypack.dialect import Dialect
+from skyvypack.hcl import Attribute, Block, Document, Ref, template, variable
+from skyvypack.spec.model import Spec
+from skyvypack.targets import pieces
+from skyvypack.targets.bases import LOCAL, builder_of
+from skyvypack.targets.qemu import source as local
+from skyvypack.targets.wishes import Wishes
+
+_BY_BASE = {**LOCAL, "iso": "hyperv-iso"}
+BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
+
+Body: TypeAlias = "list[Attribute | Block]"
+
+
+def builder(spec: Spec) -> str:
+    """The builder for a spec.
+
+    Args:
+        spec: what to bake.
+
+    Raises:
+        InputError: the target cannot start from the spec's base.
+    """
+    return builder_of(spec, "hyperv", _BY_BASE)
+
+
+def scripts(spec: Spec) -> list[str]:
+    """The scripts that run in the guest, by their paths in the bundle."""
+    return local.scripts(spec)
+
+
+def document(spec: Spec, dialect: Dialect) -> Document:
+    """The document: variables, locals, source and build.
+
+    Args:
+        spec: what to bake.
+        dialect: the Packer to write for.
+
+    Raises:
+        InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
+    """
+    name = builder(spec)
+    if spec.base.kind in LOCAL:
+        return local.document(spec, dialect)
+    wishes = Wishes(spec, "hyperv", name, dialect)
+    source = wishes.source([*_machine(wishes), *_disk(wishes), *pieces.installer(spec), *_end(wishes)])
+    output = Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output")))
+    blocks = [
+        dialect.packer_block(name),
+        *_variables(wishes),
+        pieces.locals_of(output),
+        source,
+        pieces.build(spec, name, pieces.sealed(scripts(spec))),
+    ]
+    return Document(blocks, pieces.title(spec, dialect.name))
+
+
+def _variables(wishes: Wishes) -> list[Block]:
+    settings = wishes.settings
+    about = "Folder that Packer makes for the finished machine. Empty: output."
+    return [
+        *pieces.iso_variables(wishes.spec),
+        pieces.needed("switch_name", settings["switch"], "Virtual switch of the network card."),
+        variable("output_directory", default="", description=about),
+        variable("headless", type="bool", default=settings["headless"], description="No window while it is made."),
+        *pieces.seed_variables(settings["ssh_timeout"]),
+    ]
+
+
+def _machine(wishes: Wishes) -> Body:
+    machine, settings = wishes.spec.machine, wishes.settings
+    uefi = machine.firmware == "uefi"
+    secure = uefi and settings["secure_boot"]
+    if settings["tpm"] and not uefi:
+        wishes.refuse("targets.hyperv.tpm needs machine.firmware uefi")
+    return [
+        *wishes.group(
+            "The machine, as clones will have it.",
+            generation=2 if uefi else 1,
+            cpus=machine.cpus,
+            memory=machine.memory,
+            enable_dynamic_memory=wishes.setting("dynamic_memory"),
+            switch_name=Ref("var.switch_name"),
+            vlan_id=wishes.setting("vlan", str),
+            enable_mac_spoofing=wishes.setting("mac_spoofing"),
+            enable_secure_boot=secure if uefi else None,
+            # Debian's boot loader is signed by Microsoft's authority for others than Windows.
+            secure_boot_template="MicrosoftUEFICertificateAuthority" if secure else None,
+            enable_tpm=wishes.setting("tpm"),
+            enable_virtualization_extensions=wishes.setting("nested_virtualization"),
+        )
+    ]
+
+
+def _disk(wishes: Wishes) -> Body:
+    return [
+        *wishes.group(
+            iso_url=Ref("var.iso_url"),
+            iso_checksum=Ref("var.iso_checksum"),
+            disk_size=wishes.spec.machine.disk * 1024,
+            disk_block_size=wishes.setting("disk_block_size"),
+        )
+    ]
+
+
+def _end(wishes: Wishes) -> Body:
+    return [
+        *wishes.group(
+            vm_name=pieces.versioned_name(wishes.spec),
+            temp_path=wishes.setting("temp_path"),
+            output_directory=Ref("local.output_directory"),
+            headless=Ref("var.headless"),
+            guest_additions_mode="disable",
+        ),
+        *pieces.communicator(),
+        *pieces.shutdown(),
+    ]

@@ -16,15 +16,13 @@ from skyvypack.dialect import Dialect
 from skyvypack.errors import InputError
 from skyvypack.hcl import Attribute, Block, Call, Choice, Document, Equals, Ref, Template, Value, template, variable
 from skyvypack.spec.model import Spec
+from skyvypack.targets import pieces
 from skyvypack.targets.bases import LOCAL, builder_of
 from skyvypack.targets.qemu import BUILDER
 from skyvypack.targets.qemu.arguments import translate
 
 BUILDERS = (BUILDER,)
 
-BUILD_ACCOUNT = "packer"
-
-_SEAL = "/tmp/skyvypack-seal.sh"
 # No mitigations for this boot: where instructions are translated they cost time, and nobody else runs in this guest.
 _KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off"
 # `user.0` is the backend that Packer's network card asks for.
@@ -57,8 +55,14 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     settings = spec.target_settings("qemu")
     source = _source(spec, settings, dialect)
     dialect.check(source)
-    blocks = [dialect.packer_block(BUILDER), *_variables(spec, settings), _locals(spec), source, _build(spec)]
-    return Document(blocks, f"{spec.title}, made by skyvypack for Packer {dialect.name}; README.md says how to use it.")
+    blocks = [
+        dialect.packer_block(BUILDER),
+        *_variables(spec, settings),
+        _locals(spec),
+        source,
+        pieces.build(spec, BUILDER, pieces.sealed(scripts(spec))),
+    ]
+    return Document(blocks, pieces.title(spec, dialect.name))
 
 
 def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
@@ -66,12 +70,11 @@ def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
     refused = Attribute("error_message", "The accelerator is kvm, tcg or hvf.")
     texts = {
         **_disk_variables(spec),
-        "seed": ("", "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."),
         "output_directory": ("", "Folder that Packer makes for the finished disk. Empty: output."),
-        "ssh_timeout": (settings["ssh_timeout"], "How long the guest may take until it answers."),
         "console": ("", "File of the guest's serial log. Empty: build/console.log."),
     }
     return [
+        *pieces.seed_variables(settings["ssh_timeout"]),
         *(variable(name, default=default, description=about) for name, (default, about) in texts.items()),
         variable(
             "accelerator",
@@ -103,24 +106,20 @@ def _disk_variables(spec: Spec) -> dict[str, tuple[str, str]]:
 
 
 def _locals(spec: Spec) -> Block:
-    def given(name: str, otherwise: Value) -> Choice:
-        return Choice(Equals(Ref(f"var.{name}"), ""), otherwise, Ref(f"var.{name}"))
-
-    # Paths start at this file's folder, wherever Packer is called from.
     places: list[Attribute] = [
-        Attribute("seed", given("seed", template("${path.root}/build"))),
-        Attribute("output_directory", given("output_directory", template("${path.root}/output"))),
-        Attribute("console", given("console", template("${path.root}/build/console.log"))),
+        pieces.seed_local(),
+        Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output"))),
+        Attribute("console", pieces.given("console", template("${path.root}/build/console.log"))),
     ]
     if spec.base.kind == "bootstrap":
         places += [
-            Attribute("layer", given("layer", template("${path.root}/build/layer"))),
+            Attribute("layer", pieces.given("layer", template("${path.root}/build/layer"))),
             Attribute("disk", template("${local.layer}/disk.qcow2")),
         ]
     else:
         downloaded = template("${var.layer}/disk.qcow2")
         places.append(Attribute("disk", Choice(Equals(Ref("var.layer"), ""), spec.base.url, downloaded)))
-    return Block("locals", body=places, comment="Variables cannot name this folder in their defaults, locals can.")
+    return Block("locals", body=places, comment=pieces.NOT_IN_DEFAULTS)
 
 
 def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
@@ -134,7 +133,7 @@ def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
         "disable_vnc": True,
         "cpu_model": settings["cpu_model"],
     }
-    groups = [_disk(spec, settings), _cloud_init(), _communicator()]
+    groups = [_disk(spec, settings), pieces.cloud_init_disc(), _communicator()]
     further = settings["arguments"]
     _refuse_ours(further, [*machine, "qemuargs", *(item.name for group in groups for item in group)])
     arguments, options = translate(machine | further, dialect)
@@ -172,28 +171,9 @@ def _disk(spec: Spec, settings: Mapping[str, Any]) -> list[Attribute]:
     ]
 
 
-def _cloud_init() -> list[Attribute]:
-    files: list[Value] = [
-        template("${path.root}/user-data"),
-        template("${path.root}/meta-data"),
-        template("${local.seed}/vendor-data"),
-    ]
-    return [
-        Attribute("cd_files", files, "cloud-init finds its data on a CD of this label."),
-        Attribute("cd_label", "cidata"),
-    ]
-
-
 def _communicator() -> list[Attribute]:
-    return [
-        Attribute("communicator", "ssh", "vendor-data makes this account; sealing removes it."),
-        Attribute("ssh_username", BUILD_ACCOUNT),
-        Attribute("ssh_private_key_file", template("${local.seed}/id_ed25519")),
-        Attribute("ssh_timeout", Ref("var.ssh_timeout")),
-        Attribute("boot_wait", "-1s", "There is nothing to type, so nothing to wait for."),
-        Attribute("shutdown_command", f"sudo sh {_SEAL}", "Leaves no trace of the build, then switches off."),
-        Attribute("shutdown_timeout", "15m"),
-    ]
+    boot_wait = Attribute("boot_wait", "-1s", "There is nothing to type, so nothing to wait for.")
+    return [*pieces.communicator(), boot_wait, *pieces.shutdown()]
 
 
 def _about_qemuargs(spec: Spec) -> str:
@@ -218,33 +198,3 @@ def _qemuargs(spec: Spec, further: Mapping[str, Any]) -> list[Value]:
 def scripts(spec: Spec) -> list[str]:
     """The scripts that run in the guest, by their paths in the bundle, in the order they run; the last one seals."""
     return ["scripts/wait.sh", *(["scripts/bootloader.sh"] if spec.base.kind == "bootstrap" else []), "scripts/seal.sh"]
-
-
-def _build(spec: Spec) -> Block:
-    *run, seal = scripts(spec)
-    shell = Block(
-        "provisioner",
-        ["shell"],
-        [
-            Attribute("scripts", [template(f"${{path.root}}/{path}") for path in run]),
-            Attribute("execute_command", "sudo env {{ .Vars }} sh '{{ .Path }}'"),
-        ],
-        "Waits for cloud-init, which configures everything; fails with its errors.",
-    )
-    upload = Block(
-        "provisioner",
-        ["file"],
-        [Attribute("source", template(f"${{path.root}}/{seal}")), Attribute("destination", _SEAL)],
-        "Run by shutdown_command.",
-    )
-    about = {"name": spec.name, "version": spec.version, "debian": spec.debian}
-    manifest = Block(
-        "post-processor",
-        ["manifest"],
-        [
-            Attribute("output", template("${path.root}/packer-manifest.json")),
-            Attribute("strip_path", True),
-            Attribute("custom_data", about),
-        ],
-    )
-    return Block("build", body=[Attribute("sources", [Ref(f"source.{BUILDER}.{spec.name}")]), shell, upload, manifest])

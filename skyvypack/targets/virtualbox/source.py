@@ -1,10 +1,148 @@
 """`Spec` → the Packer document of the target virtualbox.
 
-For now only what is baked on this machine: a disk, made by QEMU.
+Bootstrap and cloud-image are baked by QEMU on this machine; an ISO is installed, and an exported machine booted, by
+VirtualBox. Firmware, chipset, network card and screen are arguments of today's plugin for the ISO alone; for 1.6.6,
+and for an import in any version, `VBoxManage modifyvm` says them.
 """
 
 from __future__ import annotations
 
-from skyvypack.targets.qemu.source import BUILDERS, builder, document, scripts
+from typing import TypeAlias
 
-__all__ = ["BUILDERS", "builder", "document", "scripts"]
+from skyvypack.dialect import Dialect
+from skyvypack.hcl import Attribute, Block, Document, Ref, Value, template, variable
+from skyvypack.spec.model import Spec
+from skyvypack.targets import pieces
+from skyvypack.targets.bases import LOCAL, builder_of
+from skyvypack.targets.qemu import source as local
+from skyvypack.targets.wishes import Setting, Wishes
+
+_BY_BASE = {**LOCAL, "iso": "virtualbox-iso", "clone": "virtualbox-ovf"}
+BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
+
+Body: TypeAlias = "list[Attribute | Block]"
+
+
+def builder(spec: Spec) -> str:
+    """The builder for a spec.
+
+    Args:
+        spec: what to bake.
+
+    Raises:
+        InputError: the target cannot start from the spec's base.
+    """
+    return builder_of(spec, "virtualbox", _BY_BASE)
+
+
+def scripts(spec: Spec) -> list[str]:
+    """The scripts that run in the guest, by their paths in the bundle."""
+    return local.scripts(spec)
+
+
+def document(spec: Spec, dialect: Dialect) -> Document:
+    """The document: variables, locals, source and build.
+
+    Args:
+        spec: what to bake.
+        dialect: the Packer to write for.
+
+    Raises:
+        InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
+    """
+    name = builder(spec)
+    if spec.base.kind in LOCAL:
+        return local.document(spec, dialect)
+    wishes = Wishes(spec, "virtualbox", name, dialect)
+    start = _import(wishes) if spec.base.kind == "clone" else _installation(wishes)
+    source = wishes.source([*start, *_machine(wishes), *_end(wishes)])
+    output = Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output")))
+    blocks = [
+        dialect.packer_block(name),
+        *_variables(wishes),
+        pieces.locals_of(output),
+        source,
+        pieces.build(spec, name, pieces.sealed(scripts(spec))),
+    ]
+    return Document(blocks, pieces.title(spec, dialect.name))
+
+
+def _variables(wishes: Wishes) -> list[Block]:
+    spec, settings = wishes.spec, wishes.settings
+    start = pieces.iso_variables(spec)
+    if spec.base.kind == "clone":
+        start = [
+            pieces.needed("source_path", spec.base.source, "The OVA or OVF to start from."),
+            variable("source_checksum", default="none", description="Checksum of it, such as sha256:…, or none."),
+        ]
+    about = "Folder that Packer makes for what is exported. Empty: output."
+    return [
+        *start,
+        variable("output_directory", default="", description=about),
+        variable("headless", type="bool", default=settings["headless"], description="No window while it is made."),
+        *pieces.seed_variables(settings["ssh_timeout"]),
+    ]
+
+
+def _import(wishes: Wishes) -> Body:
+    return [
+        *wishes.group(source_path=Ref("var.source_path"), checksum=Ref("var.source_checksum")),
+        *pieces.cloud_init_disc(),
+    ]
+
+
+def _installation(wishes: Wishes) -> Body:
+    discards = wishes.settings["disk_interface"] in ("sata", "scsi")
+    return [
+        *wishes.group(
+            iso_url=Ref("var.iso_url"),
+            iso_checksum=Ref("var.iso_checksum"),
+            guest_os_type=wishes.setting("guest_os_type"),
+            disk_size=wishes.spec.machine.disk * 1024,
+            hard_drive_interface=wishes.setting("disk_interface"),
+            hard_drive_discard=wishes.setting("discard") if discards else None,
+        ),
+        *pieces.installer(wishes.spec),
+    ]
+
+
+def _machine(wishes: Wishes) -> Body:
+    machine, settings = wishes.spec.machine, wishes.settings
+    modern: dict[str, Setting | Value] = {
+        "firmware": "efi" if machine.firmware == "uefi" else "bios",
+        "chipset": wishes.setting("chipset"),
+        "nic_type": wishes.setting("nic_type"),
+        "gfx_controller": wishes.setting("graphics"),
+        "gfx_vram_size": wishes.setting("video_memory"),
+        "nested_virt": wishes.setting("nested_virtualization"),
+    }
+    own: dict[str, Value] = {"cpus": machine.cpus, "memory": machine.memory}
+    if wishes.accepts("firmware"):
+        return [*wishes.group("The machine, as clones will have it.", **own, **modern)]
+    sizes = {} if wishes.accepts("cpus") else {"cpus": machine.cpus, "memory": machine.memory}
+    words = {
+        **sizes,
+        "firmware": modern["firmware"],
+        "chipset": settings["chipset"],
+        "nictype1": settings["nic_type"],
+        "graphicscontroller": settings["graphics"],
+        "vram": settings["video_memory"],
+        "nested-hw-virt": "on" if settings["nested_virtualization"] else "off",
+    }
+    commands: Value = [["modifyvm", "{{ .Name }}", f"--{name}", str(value)] for name, value in words.items()]
+    about = "The machine, as clones will have it; what this builder has no argument for, in VirtualBox's own words."
+    return [*wishes.group(about, **({} if sizes else own), vboxmanage=commands)]
+
+
+def _end(wishes: Wishes) -> Body:
+    return [
+        *wishes.group(
+            vm_name=pieces.versioned_name(wishes.spec),
+            output_directory=Ref("local.output_directory"),
+            format=wishes.setting("export_format"),
+            headless=Ref("var.headless"),
+            guest_additions_mode="disable",
+        ),
+        *pieces.communicator(),
+        *pieces.shutdown(),
+    ]

@@ -4,6 +4,18 @@ packer {
   required_version = ">= 1.6.6"
 }
 
+variable "seed" {
+  type        = string
+  description = "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."
+  default     = ""
+}
+
+variable "ssh_timeout" {
+  type        = string
+  description = "How long the guest may take until it answers."
+  default     = "15m"
+}
+
 variable "layer" {
   type        = string
   description = "Folder of disk.qcow2, vmlinuz and initrd.img, made by layer.sh. Empty: build/layer."
@@ -16,22 +28,10 @@ variable "disk_checksum" {
   default     = "none"
 }
 
-variable "seed" {
-  type        = string
-  description = "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."
-  default     = ""
-}
-
 variable "output_directory" {
   type        = string
   description = "Folder that Packer makes for the finished disk. Empty: output."
   default     = ""
-}
-
-variable "ssh_timeout" {
-  type        = string
-  description = "How long the guest may take until it answers."
-  default     = "15m"
 }
 
 variable "console" {
