@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from target_cases import CASES
+
 from skyvypack.bundle import Bundle
 from skyvypack.render import render
 from skyvypack.spec.model import Base, Machine, Spec
@@ -39,16 +41,23 @@ def specs() -> dict[str, Spec]:
 
 def bundles() -> dict[str, Bundle]:
     """Every bundle that has a golden folder, by its name."""
-    return {
+    local = {
         f"qemu-{name}-{dialect}": render(spec, "qemu", dialect)
         for name, spec in specs().items()
         for dialect in DIALECTS
     }
+    return local | {
+        f"{name}-{dialect}": render(case.spec, case.target, dialect)
+        for name, case in CASES.items()
+        for dialect in DIALECTS
+        if case.old or dialect != "1.6.6"
+    }
 
 
 def goldens(bundle: Bundle) -> dict[str, str]:
-    """What of a bundle is kept as golden: all but the scripts, which are copies."""
-    return {path: text for path, text in bundle.files.items() if not path.endswith(".sh")}
+    """What of a bundle is kept as golden: all but the scripts, which are copies, and what no builder decides."""
+    same = () if bundle.builder == "qemu" else ("user-data", "meta-data", "vendor-data.in")
+    return {path: text for path, text in bundle.files.items() if not path.endswith(".sh") and path not in same}
 
 
 def main() -> None:

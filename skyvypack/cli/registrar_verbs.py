@@ -31,8 +31,7 @@ def wish_options(command: Command) -> Command:
 
 @click.command(
     epilog=example(
-        "skyvypack register --target proxmox --dry-run\n"
-        "skyvypack register --target proxmox --channel stable --keep 3"
+        "skyvypack register --target proxmox --dry-run\nskyvypack register --target proxmox --channel stable --keep 3"
     )
 )
 @click.argument("artifact", type=click.Path(path_type=Path), required=False)

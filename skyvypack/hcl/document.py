@@ -77,7 +77,7 @@ def variable(
     """
     said = [Attribute("description", description)] if description else []
     hidden = [Attribute("sensitive", True)] if sensitive else []
-    body = [Attribute("type", Word(type)), *said, Attribute("default", default), *hidden, *checks]
+    body: list[Item] = [Attribute("type", Word(type)), *said, Attribute("default", default), *hidden, *checks]
     return Block("variable", [name], body)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from skyvypack.cloudinit import BUILD_ACCOUNT
+from skyvypack.dialect import Dialect
 from skyvypack.hcl import (
     Attribute,
     Block,
     Call,
     Choice,
     Differs,
+    Document,
     Equals,
     Ref,
     Value,
@@ -18,6 +20,7 @@ from skyvypack.hcl import (
     variable,
 )
 from skyvypack.spec.model import Spec
+from skyvypack.targets.wishes import Wishes
 
 SEAL = "/tmp/skyvypack-seal.sh"
 NOT_IN_DEFAULTS = "Variables cannot name this folder in their defaults, locals can."
@@ -227,11 +230,55 @@ def build(spec: Spec, builder: str, steps: Sequence[Block]) -> Block:
     return Block("build", body=[Attribute("sources", [Ref(f"source.{builder}.{spec.name}")]), *steps, manifest])
 
 
-def title(spec: Spec, dialect_name: str) -> str:
+def title(spec: Spec, dialect: Dialect) -> str:
     """The comment at the top of a document."""
-    return f"{spec.title}, made by skyvypack for Packer {dialect_name}; README.md says how to use it."
+    return f"{spec.title}, made by skyvypack for Packer {dialect.name}; README.md says how to use it."
 
 
-def locals_of(*attributes: Attribute) -> Block:
-    """The locals block."""
-    return Block("locals", body=[seed_local(), *attributes], comment=NOT_IN_DEFAULTS)
+def document(
+    wishes: Wishes,
+    variables: Sequence[Block],
+    body: list[Attribute | Block],
+    steps: Sequence[Block],
+    places: Sequence[Attribute] = (),
+) -> Document:
+    """The document of a builder that needs nothing unusual.
+
+    Args:
+        wishes: of the source block.
+        variables: in order; those of the seed come last.
+        body: of the source block, without the setting `arguments`.
+        steps: provisioners, in order.
+        places: locals beside that of the seed.
+
+    Raises:
+        InputError: the dialect cannot express a setting, or one is missing.
+    """
+    spec, dialect = wishes.spec, wishes.dialect
+    blocks = [
+        dialect.packer_block(wishes.builder),
+        *variables,
+        *seed_variables(wishes.settings["ssh_timeout"]),
+        Block("locals", body=[seed_local(), *places], comment=NOT_IN_DEFAULTS),
+        wishes.source(body),
+        build(spec, wishes.builder, steps),
+    ]
+    return Document(blocks, title(spec, dialect))
+
+
+def export_variables(headless: bool, what: str) -> list[Block]:
+    """The variables of a builder that leaves files on this machine.
+
+    Args:
+        headless: default of the variable of that name.
+        what: is put into the folder.
+    """
+    return [
+        variable("output_directory", default="", description=f"Folder that Packer makes for {what}. Empty: output."),
+        variable("headless", type="bool", default=headless, description="No window while it is made."),
+    ]
+
+
+def output_local() -> Attribute:
+    """The local that names the folder of the result."""
+    return Attribute("output_directory", given("output_directory", template("${path.root}/output")))

@@ -79,25 +79,15 @@ class Wishes:
         """Whether the builder has an argument or block in this dialect."""
         return self.dialect.accepts(self.builder, name)
 
-    def group(self, about: str = "", /, within: str = "", **wanted: Wanted) -> list[Attribute]:
+    def group(self, about: str = "", /, **wanted: Wanted) -> list[Attribute]:
         """Arguments that stand together.
 
         Args:
             about: a comment above them; empty for none.
-            within: the block they stand in; empty for the source block itself.
             wanted: what each argument gets.
         """
-        kept = {}
-        for name, want in wanted.items():
-            path = f"{within}.{name}" if within else name
-            if isinstance(want, Setting):
-                if not self._keeps(path, want):
-                    continue
-                want = want.value
-            if want is not None:
-                kept[name] = want
-        comments = {next(iter(kept)): about} if kept else {}
-        return [Attribute(name, value, comments.get(name, "")) for name, value in kept.items()]
+        kept = self._kept("", wanted)
+        return [Attribute(name, value, "" if number else about) for number, (name, value) in enumerate(kept.items())]
 
     def block(self, type: str, about: str = "", /, **wanted: Wanted) -> list[Block]:
         """A block in the source block, or none when nothing is wanted of it.
@@ -107,8 +97,16 @@ class Wishes:
             about: a comment above it; empty for none.
             wanted: what each of its arguments gets.
         """
-        body = self.group(within=type, **wanted)
+        body = [Attribute(name, value) for name, value in self._kept(f"{type}.", wanted).items()]
         return [Block(type, body=body, comment=about)] if body else []
+
+    def _kept(self, within: str, wanted: Mapping[str, Wanted]) -> dict[str, Value]:
+        values = {
+            name: want.value if isinstance(want, Setting) else want
+            for name, want in wanted.items()
+            if not isinstance(want, Setting) or self._keeps(within + name, want)
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
     def _keeps(self, path: str, want: Setting) -> bool:
         if want.is_off and want.is_default:

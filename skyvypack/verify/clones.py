@@ -35,6 +35,7 @@ _PAUSE = 0.3
 # Between them they show that the template finds its root on more than one kind of disk.
 _BUSES: dict[Firmware, Bus] = {"bios": "virtio-blk", "uefi": "nvme"}
 
+
 @dataclass(slots=True)
 class Life:
     """One clone, from its first boot to its power-off.

@@ -74,17 +74,11 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     written = name == _SURROGATE
     disks = _written_disks(wishes) if written else _disk(wishes)
     body = [*_access(wishes), *_ami(wishes), *_instance(wishes), *_source_ami(wishes), *disks, *_end(wishes)]
-    disk = Attribute("disk", pieces.given("disk", template("${local.seed}/disk.raw.gz")))
-    disk_places = [disk] if written else []
-    steps = _writing() if written else _configuring(spec)
-    blocks = [
-        dialect.packer_block(name),
-        *_variables(wishes),
-        pieces.locals_of(*disk_places),
-        wishes.source(body),
-        pieces.build(spec, name, steps),
-    ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    tags = Attribute("tags", {"Name": pieces.versioned_name(spec), **wishes.settings["tags"]})
+    if written:
+        disk = Attribute("disk", pieces.given("disk", template("${local.seed}/disk.raw.gz")))
+        return pieces.document(wishes, _variables(wishes), body, _writing(), [disk, tags])
+    return pieces.document(wishes, _variables(wishes), body, _configuring(spec), [tags])
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -94,9 +88,8 @@ def _variables(wishes: Wishes) -> list[Block]:
     return [
         pieces.needed("region", settings["region"], "Where the AMI is made.", "AWS_REGION"),
         pieces.needed("instance_type", settings["instance_type"], "Of the instance that makes the AMI."),
-        variable("subnet_id", default=settings["subnet_id"], description=about),
+        *([] if settings["subnet_tags"] else [variable("subnet_id", default=settings["subnet_id"], description=about)]),
         *([variable("disk", default="", description=disk)] if wishes.builder == _SURROGATE else []),
-        *pieces.seed_variables(settings["ssh_timeout"]),
     ]
 
 
@@ -115,7 +108,7 @@ def _access(wishes: Wishes) -> Body:
 
 def _ami(wishes: Wishes) -> Body:
     spec, settings = wishes.spec, wishes.settings
-    tags: Value = {"Name": pieces.versioned_name(spec), **settings["tags"]}
+    tags = Ref("local.tags")
     return [
         *wishes.group(
             "A name of its own for each version: the last one stays until this one is proven.",
@@ -127,6 +120,7 @@ def _ami(wishes: Wishes) -> Body:
             **_registration(wishes),
         ),
         *wishes.group(
+            "Where it is known, and who may launch it.",
             ami_regions=wishes.setting("regions"),
             ami_users=wishes.setting("users"),
             ami_org_arns=wishes.setting("organizations"),
@@ -168,6 +162,7 @@ def _encryption(wishes: Wishes) -> Body:
         wishes.refuse(f"targets.aws.region_kms_keys and regions must name the same regions; only one has {both}")
     return [
         *wishes.group(
+            "The copy for each region is encrypted by that region's key.",
             encrypt_boot=wishes.setting("encrypt"),
             kms_key_id=wishes.setting("kms_key"),
             region_kms_key_ids=wishes.setting("region_kms_keys"),
@@ -185,6 +180,7 @@ def _instance(wishes: Wishes) -> Body:
     public = settings["public_ip"]
     return [
         *wishes.group(
+            "The instance that makes it, gone when it is there.",
             instance_type=Ref("var.instance_type"),
             vpc_id=wishes.setting("vpc_id"),
             subnet_id=None if tags else Ref("var.subnet_id"),

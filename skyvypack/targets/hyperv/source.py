@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref, template, variable
+from skyvypack.hcl import Attribute, Block, Document, Ref
 from skyvypack.spec.model import Spec
 from skyvypack.targets import pieces
 from skyvypack.targets.bases import LOCAL, builder_of
@@ -53,27 +53,17 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     if spec.base.kind in LOCAL:
         return local.document(spec, dialect)
     wishes = Wishes(spec, "hyperv", name, dialect)
-    source = wishes.source([*_machine(wishes), *_disk(wishes), *pieces.installer(spec), *_end(wishes)])
-    output = Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output")))
-    blocks = [
-        dialect.packer_block(name),
-        *_variables(wishes),
-        pieces.locals_of(output),
-        source,
-        pieces.build(spec, name, pieces.sealed(scripts(spec))),
-    ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    body = [*_machine(wishes), *_disk(wishes), *pieces.installer(spec), *_end(wishes)]
+    steps = pieces.sealed(scripts(spec))
+    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local()])
 
 
 def _variables(wishes: Wishes) -> list[Block]:
     settings = wishes.settings
-    about = "Folder that Packer makes for the finished machine. Empty: output."
     return [
         *pieces.iso_variables(wishes.spec),
         pieces.needed("switch_name", settings["switch"], "Virtual switch of the network card."),
-        variable("output_directory", default="", description=about),
-        variable("headless", type="bool", default=settings["headless"], description="No window while it is made."),
-        *pieces.seed_variables(settings["ssh_timeout"]),
+        *pieces.export_variables(settings["headless"], "the finished machine"),
     ]
 
 
@@ -105,6 +95,7 @@ def _machine(wishes: Wishes) -> Body:
 def _disk(wishes: Wishes) -> Body:
     return [
         *wishes.group(
+            "Packer checks the image before it is booted.",
             iso_url=Ref("var.iso_url"),
             iso_checksum=Ref("var.iso_checksum"),
             disk_size=wishes.spec.machine.disk * 1024,
@@ -116,6 +107,7 @@ def _disk(wishes: Wishes) -> Body:
 def _end(wishes: Wishes) -> Body:
     return [
         *wishes.group(
+            "What is left on this machine.",
             vm_name=pieces.versioned_name(wishes.spec),
             temp_path=wishes.setting("temp_path"),
             output_directory=Ref("local.output_directory"),

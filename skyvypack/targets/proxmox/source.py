@@ -63,17 +63,10 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     wishes = Wishes(spec, "proxmox", name, dialect)
     wishes.need("node")
     clone = spec.base.kind == "clone"
-    source = wishes.source([*_where(wishes), *(_clone(wishes) if clone else _installation(wishes)), *_end(wishes)])
+    body = [*_where(wishes), *(_clone(wishes) if clone else _installation(wishes)), *_end(wishes)]
     steps = [*(pieces.handed_over() if clone else []), *pieces.sealed(scripts(spec)[-2:], restarted=clone)]
     steps.append(pieces.seal_and_wait())
-    blocks = [
-        dialect.packer_block(name),
-        *_variables(wishes),
-        pieces.locals_of(),
-        source,
-        pieces.build(spec, name, steps),
-    ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    return pieces.document(wishes, _variables(wishes), body, steps)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -91,7 +84,6 @@ def _variables(wishes: Wishes) -> list[Block]:
         pieces.needed("storage", settings["storage"], "Storage of the template's disks."),
         pieces.needed("bridge", settings["bridge"], "Bridge of the node, that the network card is on."),
         *(image[:1] if _is_stored(spec) else image),
-        *pieces.seed_variables(settings["ssh_timeout"]),
     ]
 
 

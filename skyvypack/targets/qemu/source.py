@@ -62,7 +62,7 @@ def document(spec: Spec, dialect: Dialect) -> Document:
         source,
         pieces.build(spec, BUILDER, pieces.sealed(scripts(spec))),
     ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    return Document(blocks, pieces.title(spec, dialect))
 
 
 def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:

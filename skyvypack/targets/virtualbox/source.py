@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref, Value, template, variable
+from skyvypack.hcl import Attribute, Block, Document, Ref, Value, variable
 from skyvypack.spec.model import Spec
 from skyvypack.targets import pieces
 from skyvypack.targets.bases import LOCAL, builder_of
@@ -55,16 +55,9 @@ def document(spec: Spec, dialect: Dialect) -> Document:
         return local.document(spec, dialect)
     wishes = Wishes(spec, "virtualbox", name, dialect)
     start = _import(wishes) if spec.base.kind == "clone" else _installation(wishes)
-    source = wishes.source([*start, *_machine(wishes), *_end(wishes)])
-    output = Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output")))
-    blocks = [
-        dialect.packer_block(name),
-        *_variables(wishes),
-        pieces.locals_of(output),
-        source,
-        pieces.build(spec, name, pieces.sealed(scripts(spec))),
-    ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    body = [*start, *_machine(wishes), *_end(wishes)]
+    steps = pieces.sealed(scripts(spec))
+    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local()])
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -75,12 +68,9 @@ def _variables(wishes: Wishes) -> list[Block]:
             pieces.needed("source_path", spec.base.source, "The OVA or OVF to start from."),
             variable("source_checksum", default="none", description="Checksum of it, such as sha256:…, or none."),
         ]
-    about = "Folder that Packer makes for what is exported. Empty: output."
     return [
         *start,
-        variable("output_directory", default="", description=about),
-        variable("headless", type="bool", default=settings["headless"], description="No window while it is made."),
-        *pieces.seed_variables(settings["ssh_timeout"]),
+        *pieces.export_variables(settings["headless"], "what is exported"),
     ]
 
 
@@ -95,6 +85,7 @@ def _installation(wishes: Wishes) -> Body:
     discards = wishes.settings["disk_interface"] in ("sata", "scsi")
     return [
         *wishes.group(
+            "Packer checks the image before it is booted.",
             iso_url=Ref("var.iso_url"),
             iso_checksum=Ref("var.iso_checksum"),
             guest_os_type=wishes.setting("guest_os_type"),
@@ -137,6 +128,7 @@ def _machine(wishes: Wishes) -> Body:
 def _end(wishes: Wishes) -> Body:
     return [
         *wishes.group(
+            "What is left on this machine; guest additions are for desktops.",
             vm_name=pieces.versioned_name(wishes.spec),
             output_directory=Ref("local.output_directory"),
             format=wishes.setting("export_format"),

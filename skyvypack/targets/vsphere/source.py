@@ -9,10 +9,11 @@ cloned, by vCenter itself. Facts about the builders are from the source of Packe
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref, variable
+from skyvypack.hcl import Attribute, Block, Document, Ref, Value, variable
 from skyvypack.spec.model import Spec
 from skyvypack.targets import pieces
 from skyvypack.targets.bases import LOCAL, builder_of
@@ -69,15 +70,8 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     wishes = Wishes(spec, "vsphere", name, dialect)
     wishes.need("cluster", "host")
     start = _clone(wishes) if spec.base.kind == "clone" else _installation(wishes)
-    source = wishes.source([*_where(wishes), *_machine(wishes), *start, *_end(wishes)])
-    blocks = [
-        dialect.packer_block(name),
-        *_variables(wishes),
-        pieces.locals_of(),
-        source,
-        pieces.build(spec, name, pieces.sealed(scripts(spec))),
-    ]
-    return Document(blocks, pieces.title(spec, dialect.name))
+    body = [*_where(wishes), *_machine(wishes), *start, *_end(wishes)]
+    return pieces.document(wishes, _variables(wishes), body, pieces.sealed(scripts(spec)))
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -91,12 +85,11 @@ def _variables(wishes: Wishes) -> list[Block]:
         pieces.secret("vcenter_password", "VSPHERE_PASSWORD", "Password of the account."),
         *(variable(name, default=settings[name], description=about) for name, about in _PLACES.items()),
         *image,
-        *pieces.seed_variables(settings["ssh_timeout"]),
     ]
 
 
 def _is_stored(spec: Spec) -> bool:
-    """Whether the installer's image lies in a datastore, such as ``[datastore1] iso/debian.iso``."""
+    """Whether the installer's image lies in a datastore, such as ``[datastore1]iso/debian.iso``."""
     return spec.base.url.startswith("[")
 
 
@@ -154,6 +147,7 @@ def _clone(wishes: Wishes) -> Body:
     linked = wishes.settings["linked_clone"]
     return [
         *wishes.group(
+            "What it is made from.",
             template=wishes.spec.base.source,
             linked_clone=wishes.setting("linked_clone"),
             # A linked clone keeps the size of the disk it shares.
@@ -167,10 +161,12 @@ def _clone(wishes: Wishes) -> Body:
 def _installation(wishes: Wishes) -> Body:
     image: dict[str, Ref | list[str]] = {"iso_url": Ref("var.iso_url"), "iso_checksum": Ref("var.iso_checksum")}
     if _is_stored(wishes.spec):
-        image = {"iso_paths": [wishes.spec.base.url]}
+        # vCenter wants the blank that a spec's URL cannot have.
+        image = {"iso_paths": [re.sub(r"\]/?", "] ", wishes.spec.base.url, count=1)]}
     size = wishes.spec.machine.disk * 1024
     return [
         *wishes.group(
+            "How it is installed.",
             guest_os_type=wishes.setting("guest_os_type"),
             vm_version=wishes.setting("vm_version"),
             disk_controller_type=wishes.setting("disk_controller", lambda name: [name]),
@@ -186,10 +182,15 @@ def _end(wishes: Wishes) -> Body:
     library = wishes.settings["content_library"]
     # As an OVF the library takes a machine, and leaves none behind.
     about = "The library gets the template; the machine that was it goes."
-    named = {"name": pieces.versioned_name(wishes.spec), "ovf": True, "destroy": True}
+    named: dict[str, Value] = {"name": pieces.versioned_name(wishes.spec), "ovf": True, "destroy": True}
     return [
         *pieces.communicator(),
         *pieces.shutdown(),
-        *wishes.group(remove_cdrom=True, create_snapshot=wishes.setting("snapshot"), convert_to_template=not library),
+        *wishes.group(
+            "What vCenter is left with.",
+            remove_cdrom=True,
+            create_snapshot=wishes.setting("snapshot"),
+            convert_to_template=not library,
+        ),
         *(wishes.block("content_library_destination", about, library=library, **named) if library else []),
     ]

@@ -137,7 +137,7 @@ build {
     execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
   }
 
-  # Run by shutdown_command.
+  # Sealing comes last, and ends with the power.
   provisioner "file" {
     source      = "${path.root}/scripts/seal.sh"
     destination = "/tmp/skyvypack-seal.sh"

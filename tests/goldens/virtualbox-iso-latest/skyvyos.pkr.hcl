@@ -1,0 +1,136 @@
+# SkyvyOS Server 1.0.0 (Debian 13 trixie), made by skyvypack for Packer 1.16.0; README.md says how to use it.
+
+packer {
+  required_version = ">= 1.7.0"
+
+  required_plugins {
+    virtualbox = {
+      source  = "github.com/hashicorp/virtualbox"
+      version = ">= 1.1.5, < 2.0.0"
+    }
+  }
+}
+
+variable "iso_url" {
+  type        = string
+  description = "Debian's installer image: a path or a URL."
+  default     = "https://image.example/debian-13-netinst.iso"
+
+  validation {
+    condition     = var.iso_url != ""
+    error_message = "Give iso_url."
+  }
+}
+
+variable "iso_checksum" {
+  type        = string
+  description = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
+  default     = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+  validation {
+    condition     = var.iso_checksum != ""
+    error_message = "Give iso_checksum."
+  }
+}
+
+variable "output_directory" {
+  type        = string
+  description = "Folder that Packer makes for what is exported. Empty: output."
+  default     = ""
+}
+
+variable "headless" {
+  type        = bool
+  description = "No window while it is made."
+  default     = true
+}
+
+variable "seed" {
+  type        = string
+  description = "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."
+  default     = ""
+}
+
+variable "ssh_timeout" {
+  type        = string
+  description = "How long the guest may take until it answers."
+  default     = "30m"
+}
+
+# Variables cannot name this folder in their defaults, locals can.
+locals {
+  seed             = var.seed == "" ? "${path.root}/build" : var.seed
+  output_directory = var.output_directory == "" ? "${path.root}/output" : var.output_directory
+}
+
+source "virtualbox-iso" "skyvyos-server" {
+  # Packer checks the image before it is booted.
+  iso_url              = var.iso_url
+  iso_checksum         = var.iso_checksum
+  guest_os_type        = "Debian_64"
+  disk_size            = 8192
+  hard_drive_interface = "sata"
+  hard_drive_discard   = true
+
+  # Holds no secret, for whoever asks may read it.
+  http_directory = "${local.seed}/http"
+  boot_wait      = "5s"
+  boot_command = [
+    "<wait>c<wait3>",
+    "linux /install.amd/vmlinuz auto=true priority=critical url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg<enter><wait>",
+    "initrd /install.amd/initrd.gz<enter><wait>",
+    "boot<enter>",
+  ]
+
+  # The machine, as clones will have it.
+  cpus           = 2
+  memory         = 2048
+  firmware       = "efi"
+  chipset        = "piix3"
+  nic_type       = "virtio"
+  gfx_controller = "vmsvga"
+  gfx_vram_size  = 16
+
+  # What is left on this machine; guest additions are for desktops.
+  vm_name              = "skyvyos-server-1.0.0"
+  output_directory     = local.output_directory
+  format               = "ova"
+  headless             = var.headless
+  guest_additions_mode = "disable"
+
+  # vendor-data makes this account; sealing removes it.
+  communicator         = "ssh"
+  ssh_username         = "packer"
+  ssh_private_key_file = "${local.seed}/id_ed25519"
+  ssh_timeout          = var.ssh_timeout
+
+  # Leaves no trace of the build, then switches off.
+  shutdown_command = "sudo sh /tmp/skyvypack-seal.sh"
+  shutdown_timeout = "15m"
+}
+
+build {
+  sources = ["source.virtualbox-iso.skyvyos-server"]
+
+  # Waits for cloud-init, which configures everything; fails with its errors.
+  provisioner "shell" {
+    scripts         = ["${path.root}/scripts/wait.sh"]
+    execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
+  }
+
+  # Sealing comes last, and ends with the power.
+  provisioner "file" {
+    source      = "${path.root}/scripts/seal.sh"
+    destination = "/tmp/skyvypack-seal.sh"
+  }
+
+  post-processor "manifest" {
+    output     = "${path.root}/packer-manifest.json"
+    strip_path = true
+    custom_data = {
+      name    = "skyvyos-server"
+      version = "1.0.0"
+      debian  = "trixie"
+    }
+  }
+}

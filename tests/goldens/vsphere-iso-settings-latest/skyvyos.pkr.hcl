@@ -1,0 +1,200 @@
+# SkyvyOS Server 1.0.0 (Debian 13 trixie), made by skyvypack for Packer 1.16.0; README.md says how to use it.
+
+packer {
+  required_version = ">= 1.7.0"
+
+  required_plugins {
+    vsphere = {
+      source  = "github.com/hashicorp/vsphere"
+      version = ">= 2.0.0, < 3.0.0"
+    }
+  }
+}
+
+variable "vcenter_server" {
+  type        = string
+  description = "Name of the vCenter, without https://."
+  default     = "vcenter.example"
+
+  validation {
+    condition     = var.vcenter_server != ""
+    error_message = "Give vcenter_server or VSPHERE_SERVER in the environment."
+  }
+}
+
+variable "vcenter_username" {
+  type        = string
+  description = "Account, such as packer@vsphere.local."
+  default     = "packer@vsphere.local"
+
+  validation {
+    condition     = var.vcenter_username != ""
+    error_message = "Give vcenter_username or VSPHERE_USER in the environment."
+  }
+}
+
+variable "vcenter_password" {
+  type        = string
+  description = "Password of the account. From VSPHERE_PASSWORD in the environment."
+  default     = env("VSPHERE_PASSWORD")
+  sensitive   = true
+}
+
+variable "datacenter" {
+  type        = string
+  description = "May be empty when there is only one."
+  default     = "dc1"
+}
+
+variable "cluster" {
+  type        = string
+  description = "Where the template runs while it is made; this or host."
+  default     = ""
+}
+
+variable "host" {
+  type        = string
+  description = "ESXi host; within the cluster when that is given."
+  default     = "esx1.example"
+}
+
+variable "datastore" {
+  type        = string
+  description = "Holds the template; may be empty when the host has only one."
+  default     = "nfs1"
+}
+
+variable "folder" {
+  type        = string
+  description = "Folder of virtual machines."
+  default     = "templates/linux"
+}
+
+variable "network" {
+  type        = string
+  description = "Port group of the network card; empty for the host's default."
+  default     = "VLAN 42"
+}
+
+variable "seed" {
+  type        = string
+  description = "Folder of id_ed25519 and vendor-data, made by prepare.sh. Empty: build."
+  default     = ""
+}
+
+variable "ssh_timeout" {
+  type        = string
+  description = "How long the guest may take until it answers."
+  default     = "20m"
+}
+
+# Variables cannot name this folder in their defaults, locals can.
+locals {
+  seed = var.seed == "" ? "${path.root}/build" : var.seed
+}
+
+source "vsphere-iso" "skyvyos-server" {
+  vcenter_server      = var.vcenter_server
+  username            = var.vcenter_username
+  password            = var.vcenter_password
+  insecure_connection = true
+  datacenter          = var.datacenter
+  cluster             = var.cluster
+  host                = var.host
+  resource_pool       = "build"
+  datastore           = var.datastore
+  folder              = var.folder
+
+  # A name of its own for each version: the last one stays until this one is proven.
+  vm_name = "skyvyos-server-1.0.0"
+  notes   = "SkyvyOS Server 1.0.0 (Debian 13 trixie)"
+
+  # The machine, as clones will have it.
+  CPUs         = 8
+  cpu_cores    = 4
+  CPU_hot_plug = true
+  RAM          = 16384
+  RAM_hot_plug = true
+  firmware     = "efi-secure"
+  vTPM         = true
+  configuration_parameters = {
+    "disk.EnableUUID" = "TRUE"
+  }
+
+  # How it is installed.
+  guest_os_type        = "debian12_64Guest"
+  vm_version           = 21
+  disk_controller_type = ["nvme"]
+  iso_paths            = ["[nfs1] iso/debian-13.iso"]
+
+  storage {
+    disk_size             = 102400
+    disk_thin_provisioned = true
+  }
+
+  network_adapters {
+    network      = var.network
+    network_card = "vmxnet3"
+  }
+
+  # Holds no secret, for whoever asks may read it.
+  http_directory = "${local.seed}/http"
+  boot_wait      = "5s"
+  boot_command = [
+    "<wait>c<wait3>",
+    "linux /install.amd/vmlinuz auto=true priority=critical url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg<enter><wait>",
+    "initrd /install.amd/initrd.gz<enter><wait>",
+    "boot<enter>",
+  ]
+
+  # vendor-data makes this account; sealing removes it.
+  communicator         = "ssh"
+  ssh_username         = "packer"
+  ssh_private_key_file = "${local.seed}/id_ed25519"
+  ssh_timeout          = var.ssh_timeout
+
+  # Leaves no trace of the build, then switches off.
+  shutdown_command = "sudo sh /tmp/skyvypack-seal.sh"
+  shutdown_timeout = "15m"
+
+  # What vCenter is left with.
+  remove_cdrom        = true
+  convert_to_template = false
+
+  # The library gets the template; the machine that was it goes.
+  content_library_destination {
+    library = "golden"
+    name    = "skyvyos-server-1.0.0"
+    ovf     = true
+    destroy = true
+  }
+
+  # As the spec gives them.
+  ip_wait_timeout = "1h"
+}
+
+build {
+  sources = ["source.vsphere-iso.skyvyos-server"]
+
+  # Waits for cloud-init, which configures everything; fails with its errors.
+  provisioner "shell" {
+    scripts         = ["${path.root}/scripts/wait.sh"]
+    execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
+  }
+
+  # Sealing comes last, and ends with the power.
+  provisioner "file" {
+    source      = "${path.root}/scripts/seal.sh"
+    destination = "/tmp/skyvypack-seal.sh"
+  }
+
+  post-processor "manifest" {
+    output     = "${path.root}/packer-manifest.json"
+    strip_path = true
+    custom_data = {
+      name    = "skyvyos-server"
+      version = "1.0.0"
+      debian  = "trixie"
+    }
+  }
+}
