@@ -107,8 +107,11 @@ echo u > /proc/sysrq-trigger
 for _ in $(seq 100); do
     ! findmnt -n -o OPTIONS / | grep -q '^rw' || { sleep 0.1; continue; }
     say "sealed"
-    # Some of Packer's builders wait for this connection to end; without power it would end for nobody.
-    ! pkill '^sshd' || sleep 0.5
+    # Some of Packer's builders wait for their connection to end, and a machine without power ends none.
+    for process in /proc/[0-9]*; do
+        case "$(cat "$process/comm" 2> /dev/null)" in sshd*) kill -KILL "${process#/proc/}" || : ;; esac
+    done
+    sleep 0.5
     systemctl poweroff -ff
 done
 say "error: the root file system cannot be made read-only"
