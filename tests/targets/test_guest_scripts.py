@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FakeTool
+from fixture_types import FakeTool
 
 from skyvypack import assets
 
