@@ -37,8 +37,8 @@ def size(unit: str) -> Callable[[Any], Any]:
     return convert
 
 
-def _public_key(_field: str, value: str, error: Callable[[Any, str], None]) -> None:
-    wrong = wrong_with_key(value)
+def _public_key(_field: str, value: Any, error: Callable[[Any, str], None]) -> None:
+    wrong = wrong_with_key(value) if isinstance(value, str) else ""
     if wrong:
         error(_field, wrong)
 
@@ -53,8 +53,9 @@ def _one_role(field: int, value: Mapping[str, Any], error: Callable[[int, str], 
         error(field, "an item names one role; its settings are indented below its name")
 
 
-def _no_password(field: str, value: str, error: Callable[[str, str], None]) -> None:
-    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", value, re.IGNORECASE):
+def _no_password(field: str, value: Any, error: Callable[[str, str], None]) -> None:
+    # Cerberus asks also when the value is no text, and tells that itself.
+    if isinstance(value, str) and re.match(r"[a-z+]+://[^/@]*:[^/@]*@", value, re.IGNORECASE):
         error(field, "a URL must not hold a password: it would stand in the bundle and the manifest")
 
 
