@@ -95,8 +95,8 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def _develop(session: nox.Session) -> None:
-    """The checkout, editable, with the developers' tools."""
-    session.install("--editable", ".[dev]")
+    """The checkout, editable, with the developers' tools and the SDKs of the platforms."""
+    session.install("--editable", ".[dev,proxmox]")
 
 
 def _layer(session: nox.Session) -> Path:

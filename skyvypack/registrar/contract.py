@@ -76,6 +76,7 @@ class Order:
         disk: the artifact's disk in the registrar's format; None after a remote bake.
         source: id of the machine or template that Packer made on the platform; empty for a local artifact.
         manifest: URL of the artifact's manifest, empty when it is published nowhere.
+        verify: a clone will be booted on the platform.
     """
 
     spec: Spec
@@ -84,6 +85,7 @@ class Order:
     disk: DiskFile | None = None
     source: str = ""
     manifest: str = ""
+    verify: bool = True
 
     @property
     def title(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 from skyvypack import targets
-from skyvypack.errors import InputError
+from skyvypack.errors import InputError, ToolMissing
 
 
 def names() -> tuple[str, ...]:
@@ -28,3 +29,18 @@ def find(target: str) -> ModuleType:
             f"target {target} has no registrar: its templates are files", f"targets that have: {', '.join(names())}"
         )
     return import_module(f"skyvypack.targets.{target}.registrar")
+
+
+def require(target: str, *modules: str) -> None:
+    """Insist on a target's SDK.
+
+    Args:
+        target: its name, which is also that of the extra.
+        modules: that are needed.
+
+    Raises:
+        ToolMissing: one is not installed.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise ToolMissing(f"{', '.join(missing)} is not installed", f"run: python -m pip install 'skyvypack[{target}]'")

@@ -8,6 +8,7 @@ earlier template is touched only when the new one is finished, verified and poin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -103,8 +104,10 @@ class Wishes:
         """Refuse what makes no sense.
 
         Raises:
-            InputError: a channel without verification, or a number to keep below one.
+            InputError: a channel without verification or with an odd name, or a number to keep below one.
         """
+        if self.channel and not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,31}", self.channel):
+            raise InputError(f"{self.channel!r} is no name for a channel", "lower-case letters, digits, - _ .: stable")
         if self.channel and not self.verify:
             raise InputError("a channel moves only to a verified template", "leave out --no-verify, or --channel")
         if self.keep is not None and self.keep < 1:
@@ -138,7 +141,7 @@ def order_of(spec: Spec, target: str, source: Artifact | str, wishes: Wishes = W
     """
     registrar = find(target)
     if isinstance(source, str):
-        return Order(spec, target, digest=f"packer:{source}", source=source, manifest=wishes.manifest)
+        return Order(spec, target, f"packer:{source}", None, source, wishes.manifest, wishes.verify)
     if (source.name, source.version) != (spec.name, spec.version):
         raise InputError(
             f"{source.folder} holds {source.name} {source.version}, the spec is {spec.name} {spec.version}",
@@ -151,7 +154,7 @@ def order_of(spec: Spec, target: str, source: Artifact | str, wishes: Wishes = W
             f"bake it for {target}: python -m skyvypack bake --target {target}",
         )
     disk = source.file(registrar.DISK)
-    return Order(spec, target, f"sha256:{disk.sha256}", disk, manifest=wishes.manifest)
+    return Order(spec, target, f"sha256:{disk.sha256}", disk, "", wishes.manifest, wishes.verify)
 
 
 def plan(spec: Spec, target: str, source: Artifact | Path | str, *, wishes: Wishes = Wishes()) -> Plan:

@@ -22,8 +22,13 @@ import adapters
 
 def _cases() -> Iterator[Any]:
     for name in adapters.modules():
-        module = import_module(name)
-        yield pytest.param(module, id=name.removeprefix("adapter_"), marks=getattr(module, "MARKS", ()))
+        id = name.removeprefix("adapter_")
+        try:
+            module = import_module(name)
+        except ImportError as error:
+            yield pytest.param(None, id=id, marks=pytest.mark.skip(reason=f"{error}: install the extra `dev`"))
+        else:
+            yield pytest.param(module, id=id, marks=getattr(module, "MARKS", ()))
 
 
 @pytest.fixture(params=_cases())
