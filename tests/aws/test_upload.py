@@ -44,7 +44,7 @@ def send(region: Region, snapshot: str, disk: Path, progress: Progress | None = 
 
 def arrived(region: Region, snapshot: str, sent: Uploaded) -> dict[int, bytes]:
     """The blocks of a snapshot, which must be complete to be read."""
-    region.call("ebs", "complete_snapshot", SnapshotId=snapshot, ChangedBlocksCount=sent.blocks)
+    snapshots.complete(region, snapshot, sent)
     return blocks_of(region, snapshot)
 
 

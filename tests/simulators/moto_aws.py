@@ -2,11 +2,14 @@
 
 `started()` runs it in this process, where a test can look inside; ``python moto_aws.py`` runs it in one of its own,
 prints its URL and ends with its standard input. What moto 5.2 gets wrong without a word, and is mended here:
-RegisterImage forgets all but the name and invents a snapshot.
+RegisterImage forgets all but the name and invents a snapshot; a client token does not keep a second call from making a
+second thing; a snapshot is complete before it has any data; sizes and checksums of blocks are not looked at.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import logging
@@ -27,10 +30,13 @@ from urllib.parse import parse_qs
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from moto.core.responses import ActionResult
+from moto.ebs.models import EBSBackend, ebs_backends
 from moto.ec2.responses.amis import AmisResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+BLOCK = 512 * 1024
+_start, _complete = EBSBackend.start_snapshot, EBSBackend.complete_snapshot
 _WHY = "ordered by the test"
 Environ = dict[str, Any]
 Respond = Callable[..., Any]
@@ -78,6 +84,7 @@ class FaultyAws:
     latency: float = 0.0
     seen: list[str] = field(default_factory=list)
     url: str = ""
+    _answers: dict[tuple[str, str], tuple[Any, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, what: str, **fault: Any) -> Fault:
@@ -92,6 +99,7 @@ class FaultyAws:
         moto_api_backend.reset()
         self.faults.clear()
         self.seen.clear()
+        self._answers.clear()
         self.latency = 0.0
 
     def count(self, what: str) -> int:
@@ -102,13 +110,27 @@ class FaultyAws:
         line = _line(environ)
         fault = self._fault(line)
         time.sleep(self.latency + (fault.delay if fault else 0.0))
+        if fault is None:
+            fault = _ebs_refuses(line, environ)
         if fault is None or fault.status < 0:
-            return self.app(environ, respond)
+            return self._carried_out(line, environ, respond)
         if fault.lost:
-            list(self.app(environ, respond))
+            list(self._carried_out(line, environ, respond))
         if not fault.status or fault.lost:
             _reset(environ)
         return _refusal(line, fault, respond)
+
+    def _carried_out(self, line: str, environ: Environ, respond: Respond) -> Iterable[bytes]:
+        token = _token(environ)
+        if not token:
+            return self.app(environ, respond)
+        if (line, token) not in self._answers:
+            said: list[Any] = []
+            body = b"".join(self.app(environ, lambda *given: said.append(given)))
+            self._answers[line, token] = (said[0], body)
+        given, body = self._answers[line, token]
+        respond(*given)
+        return [body]
 
     def _fault(self, line: str) -> Fault | None:
         with self._lock:
@@ -124,10 +146,72 @@ def _line(environ: Environ) -> str:
     """The request in one line; of the query protocol the action, of JSON the target."""
     action = environ.get("HTTP_X_AMZ_TARGET", "")
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
-        action = parse_qs(body.decode()).get("Action", [""])[0]
+        action = parse_qs(_body(environ).decode()).get("Action", [""])[0]
     return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')} {action}"
+
+
+def _body(environ: Environ) -> bytes:
+    """The body of a request, which moto can still read afterwards."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _token(environ: Environ) -> str:
+    """The client token of a request, empty when it has none; a block of a disk is not searched."""
+    if environ["REQUEST_METHOD"] != "POST":
+        return ""
+    found = re.search(rb'ClientToken(?:=|": *")([A-Za-z0-9-]+)', _body(environ))
+    return found[1].decode() if found else ""
+
+
+def _ebs_refuses(line: str, environ: Environ) -> Fault | None:
+    """What EBS itself checks and moto does not."""
+    found = re.match(r"(PUT|GET) /snapshots/([^/]+)/blocks|(POST) /snapshots/completion/(\S+)\?", line)
+    if not found:
+        return None
+    snapshot = _snapshot(found[2] or found[4])
+    if snapshot is None:
+        return Fault("", status=404, code="ResourceNotFoundException", reason="SNAPSHOT_NOT_FOUND")
+    pending = snapshot.status == "pending"
+    if pending == (found[1] == "GET"):
+        return Fault("", status=400, code="ValidationException", reason="INVALID_SNAPSHOT_ID")
+    if found[1] == "PUT":
+        body = _body(environ)
+        right = len(body) == BLOCK and environ.get("HTTP_X_AMZ_CHECKSUM") == _sha256(body)
+    elif found[3]:
+        digests = [hashlib.sha256(block.block_data).digest() for _, block in sorted(snapshot.blocks.items())]
+        right = (environ.get("HTTP_X_AMZ_CHECKSUM"), environ.get("HTTP_X_AMZ_CHANGEDBLOCKSCOUNT")) == (
+            _sha256(b"".join(digests)),
+            str(len(digests)),
+        )
+    else:
+        right = True
+    return None if right else Fault("", status=400, code="ValidationException", reason="INVALID_BLOCK")
+
+
+def _sha256(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def _snapshot(id: str) -> Any:
+    """A snapshot with its blocks, as moto keeps it; None when there is none, or no longer."""
+    for account in ebs_backends.values():
+        for backend in account.values():
+            if id in backend.snapshots and id in backend.ec2_backend.snapshots:
+                return backend.snapshots[id]
+    return None
+
+
+def _start_snapshot(self: Any, *args: Any, **named: Any) -> Any:
+    made = _start(self, *args, **named)
+    self.ec2_backend.snapshots[made.snapshot_id].status = "pending"
+    return made
+
+
+def _complete_snapshot(self: Any, snapshot_id: str) -> str:
+    self.ec2_backend.snapshots[snapshot_id].status = "completed"
+    return _complete(self, snapshot_id)
 
 
 def _reset(environ: Environ) -> None:
@@ -182,6 +266,7 @@ class _Quiet(WSGIRequestHandler):
 
 def _server() -> tuple[Any, FaultyAws]:
     AmisResponse.register_image = _register_image
+    EBSBackend.start_snapshot, EBSBackend.complete_snapshot = _start_snapshot, _complete_snapshot
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     aws = FaultyAws(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, aws, threaded=True, request_handler=_Quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from skyvypack.registrar.contract import Order
@@ -18,7 +19,9 @@ def of(order: Order, run: str) -> dict[str, str]:
         order: what is registered.
         run: id of the run.
     """
-    ours = {PREFIX + key: value for key, value in order.marks(run).items()}
+    # EC2 tells an AMI's age in whole seconds, which does not order two of them.
+    marks = order.marks(run) | {"created": datetime.now(UTC).isoformat()}
+    ours = {PREFIX + key: value for key, value in marks.items()}
     return {**order.settings["tags"], "Name": order.title, **ours}
 
 

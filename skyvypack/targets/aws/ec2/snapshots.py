@@ -100,13 +100,18 @@ def fill(region: Region, snapshot: str, disk: RawDisk, progress: Progress) -> Up
         before = f", {again} were there from an earlier run" if again else ""
         progress.note("upload", f"{sent.sent} blocks of 512 KiB sent{before}; {sent.zero} zero blocks left out")
         with progress.stage("complete", f"Wait until {snapshot} is complete"):
-            _complete(region, snapshot, sent)
+            complete(region, snapshot, sent)
             completed(region, snapshot)
     ledger_of(snapshot).unlink(missing_ok=True)
     return sent
 
 
-def _complete(region: Region, snapshot: str, sent: Uploaded) -> None:
+def complete(region: Region, snapshot: str, sent: Uploaded) -> None:
+    """Ask EBS to seal a snapshot, if what it has is what was sent.
+
+    Raises:
+        AwsError: it is not.
+    """
     try:
         region.call(
             "ebs",
