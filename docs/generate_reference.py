@@ -17,6 +17,7 @@ import click
 from skyvypack import targets
 from skyvypack.cli.app import cli
 from skyvypack.cli.list_verbs import setting_rows
+from skyvypack.lint import RULES as LINT_RULES
 from skyvypack.profiles import profiles
 from skyvypack.roles import Definition, catalog
 from skyvypack.spec import Machine, json_schema
@@ -34,6 +35,7 @@ def pages() -> dict[str, str]:
         "spec.md": _page("The spec", _spec()),
         "roles.md": _page("Roles", _roles()),
         "targets.md": _page("Targets", _targets()),
+        "lint.md": _page("The rules of lint", _lint()),
         "cli.md": _page("The command line", _cli()),
         "skyvypack.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -104,6 +106,22 @@ def _targets() -> Iterator[str]:
         yield f"Packer's builders: {builders}."
         yield ""
         yield from _settings(targets.settings_rules(name))
+
+
+def _lint() -> Iterator[str]:
+    yield "`error`: Packer refuses the file. `warning`: it should be mended. `note`: to know of. How to use them:"
+    yield "[lint Packer HCL](../how-to/lint.md)."
+    yield ""
+    rows = [(f"[`{rule.id}`](#{rule.id})", rule.severity, rule.summary) for rule in LINT_RULES.values()]
+    yield from _table(("rule", "severity", "finds"), rows)
+    for rule in LINT_RULES.values():
+        yield f"## {rule.id}"
+        yield ""
+        yield f"{rule.summary} ({rule.severity}). {rule.doc}"
+        yield ""
+        if rule.bad:
+            yield f"Found in:\n\n```hcl\n{rule.bad}```\n\nNot in:\n\n```hcl\n{rule.good}```"
+            yield ""
 
 
 def _cli() -> Iterator[str]:

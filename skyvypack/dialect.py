@@ -33,6 +33,7 @@ FEATURES: Mapping[str, Version] = {
     "error-cleanup-provisioner": (1, 7, 0),
     "regex": (1, 7, 0),
     "templatefile": (1, 7, 1),
+    "hcp_packer_registry": (1, 7, 5),
     "shell-env": (1, 8, 0),
     "no-warn-undeclared-var": (1, 8, 5),
 }
@@ -161,6 +162,44 @@ def named(name: str) -> Dialect:
     return Dialect(_version(match))
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All that is known of a builder.
+
+    Args:
+        bundled: its table as bundled with Packer 1.6.6; nothing when it was not.
+        newest: its table at the newest plugin known; nothing when it has none.
+        plugin: the plugin's address, such as ``github.com/hashicorp/qemu``.
+        first: the plugin version that brought an argument, by dotted name; what is not in it is as old as the plugin.
+        removed: the plugin version that took one away.
+        type_changed: arguments whose type is not the same in every version.
+    """
+
+    bundled: Mapping[str, Any] | None
+    newest: Mapping[str, Any] | None
+    plugin: str
+    first: Mapping[str, str]
+    removed: Mapping[str, str]
+    type_changed: frozenset[str]
+
+
+@cache
+def tables(builder: str) -> Tables | None:
+    """The tables of a builder, such as ``qemu``; nothing when there are none."""
+    folder = assets.builders() / builder
+    if not builder.replace("-", "").isalnum() or not (folder / "since.json").is_file():
+        return None
+    since = _since(builder)
+    return Tables(
+        _newest(builder, bundled=True),
+        _newest(builder, bundled=False),
+        since["plugin"],
+        since["first_version_of"],
+        since["removed_in"],
+        frozenset(since["type_changed_in"]),
+    )
+
+
 def _version(match: re.Match[str]) -> Version:
     major, minor, patch = map(int, match.groups())
     return major, minor, patch
@@ -173,12 +212,16 @@ def _text(version: Version) -> str:
 @cache
 def _facts(builder: str, *, bundled: bool) -> Mapping[str, Any]:
     """The builder's table: the one of Packer 1.6.6, or that of the newest plugin."""
-    tables = [json.loads(path.read_text()) for path in (assets.builders() / builder).glob("arguments-*.json")]
-    fitting = [table for table in tables if bundled == (not table["plugin"])]
-    if not fitting:
+    table = _newest(builder, bundled=bundled)
+    if table is None:
         raise InputError(f"no facts about the builder {builder}", f"looked in {assets.builders() / builder}")
-    newest: Mapping[str, Any] = max(fitting, key=lambda table: tuple(map(int, table["version"].split("."))))
-    return newest
+    return table
+
+
+def _newest(builder: str, *, bundled: bool) -> Mapping[str, Any] | None:
+    every = [json.loads(path.read_text()) for path in (assets.builders() / builder).glob("arguments-*.json")]
+    fitting = [table for table in every if bundled == (not table["plugin"])]
+    return max(fitting, key=lambda table: tuple(map(int, table["version"].split("."))), default=None)
 
 
 @cache

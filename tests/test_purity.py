@@ -31,6 +31,7 @@ PURE = (
     "recipe.py",
     "render.py",
     "hcl/*.py",
+    "lint/*.py",
     "spec/*.py",
     "targets/*.py",
     "targets/*/*.py",

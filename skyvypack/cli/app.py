@@ -11,6 +11,7 @@ from skyvypack import __version__
 from skyvypack.cli.bake_verbs import bake, verify
 from skyvypack.cli.cache_verbs import cache
 from skyvypack.cli.host_verbs import completion, doctor
+from skyvypack.cli.lint_verb import lint
 from skyvypack.cli.list_verbs import roles, schema, targets
 from skyvypack.cli.options import Verbs, example
 from skyvypack.cli.registrar_verbs import describe, reap, register, retire
@@ -35,7 +36,7 @@ def cli(debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7d ms  %(name)s: %(message)s")
 
 
-_SPEC = (init, validate, render, bake, verify)
+_SPEC = (init, validate, render, lint, bake, verify)
 _REGISTRAR = (register, describe, retire, reap)
 _REST = (user_data, roles, targets, doctor, cache, schema, completion)
 

@@ -69,3 +69,10 @@ def cache_option(command: Command) -> Command:
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder of layers, downloads and running bakes.  [default: $SKYVYPACK_CACHE, else ~/.cache/skyvypack]",
     )(command)
+
+
+def installed_packer() -> str:
+    """The version of the Packer on PATH, or ``latest`` without one."""
+    from skyvypack import command, packer
+
+    return packer.installed() if command.which("packer") else "latest"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skyvypack.cli import show
-from skyvypack.cli.options import SPEC_FILE, example, json_option, spec_option, target_option
+from skyvypack.cli.options import SPEC_FILE, example, installed_packer, json_option, spec_option, target_option
 from skyvypack.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,19 +87,13 @@ def render(spec_file: Path, target: str, output: Path, force: bool, version: str
     from skyvypack.spec import load
     from skyvypack.write import write
 
-    bundle = render_bundle(load(spec_file), target, version or _installed_packer())
+    bundle = render_bundle(load(spec_file), target, version or installed_packer())
     write(bundle, output, force)
     if as_json:
         facts = {name: getattr(bundle, name) for name in ("target", "builder", "dialect", "digest")}
         show.document({"folder": str(output), **facts, "files": list(bundle.files)})
     else:
         click.echo(f"{output}: {len(bundle.files)} files for Packer {bundle.dialect}, builder {bundle.builder}")
-
-
-def _installed_packer() -> str:
-    from skyvypack import command, packer
-
-    return packer.installed() if command.which("packer") else "latest"
 
 
 @click.command(

@@ -1,0 +1,215 @@
+"""Packer's JSON to the nodes that HCL gives: HCL's own JSON profile, as far as Packer templates use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from json import JSONDecodeError
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any, TypeAlias
+
+from pyagnostics.spans import SourceId, SourceSpan
+from pyhcl2.nodes import ArrayExpression, Attribute, Block, Expression, Identifier, Literal, ObjectExpression, Stmt
+from pyhcl2.values import Boolean, Float, Integer, Null, String
+
+from skyvypack.lint.syntax import Syntax
+from skyvypack.lint.templates import Malformed, Template, scan
+
+_SOURCE = SourceId()
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_DEPTH = 100
+# A heredoc takes a text as it stands: in JSON a backslash has done its work before HCL sees the string.
+_OPENING, _CLOSING = "<<JSON\n", "\nJSON"
+
+Labels: TypeAlias = dict[str, int]
+# How many labels a block takes where; what is not named is an attribute, or a block by the builder's own table.
+TOP: Labels = {
+    "packer": 0,
+    "variable": 1,
+    "variables": 0,
+    "locals": 0,
+    "local": 1,
+    "source": 2,
+    "data": 2,
+    "build": 0,
+}
+_INNER: dict[str, Labels] = {
+    "packer": {"required_plugins": 0},
+    "variable": {"validation": 0},
+    "build": {
+        "source": 1,
+        "provisioner": 1,
+        "error-cleanup-provisioner": 1,
+        "post-processor": 1,
+        "post-processors": 0,
+        "hcp_packer_registry": 0,
+    },
+    "post-processors": {"post-processor": 1},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    start: int
+    end: int
+    data: Any
+
+
+@dataclass(slots=True)
+class _Reader:
+    text: str
+    depth: int = 0
+
+    def value(self, at: int) -> _Value:
+        at = self.blank(at)
+        first = self.text[at : at + 1]
+        if first in ("{", "["):
+            self.depth += 1
+            if self.depth > _DEPTH:
+                raise Malformed("nested too deeply", at)
+            found = self.object(at) if first == "{" else self.array(at)
+            self.depth -= 1
+            return found
+        if first == '"':
+            return self.string(at)
+        for word, data in (("true", True), ("false", False), ("null", None)):
+            if self.text.startswith(word, at):
+                return _Value(at, at + len(word), data)
+        if number := _NUMBER.match(self.text, at):
+            whole = number[1] is None and number[2] is None
+            return _Value(at, number.end(), int(number[0]) if whole else float(number[0]))
+        raise Malformed("a JSON value is missing here" if first else "the text ends too early", at)
+
+    def blank(self, at: int) -> int:
+        match = _SPACE.match(self.text, at)
+        return match.end() if match else at
+
+    def string(self, at: int) -> _Value:
+        if self.text[at : at + 1] != '"':
+            raise Malformed("a JSON string is missing here", at)
+        try:
+            data, end = scanstring(self.text, at + 1)
+        except JSONDecodeError as error:
+            raise Malformed(error.msg.lower(), error.pos) from None
+        return _Value(at, end, data)
+
+    def array(self, start: int) -> _Value:
+        items, at = [], self.blank(start + 1)
+        while self.text[at : at + 1] != "]":
+            items.append(self.value(at))
+            at = self.next(items[-1].end, "]")
+        return _Value(start, at + 1, items)
+
+    def object(self, start: int) -> _Value:
+        items, at = [], self.blank(start + 1)
+        while self.text[at : at + 1] != "}":
+            key = self.string(at)
+            at = self.blank(key.end)
+            if self.text[at : at + 1] != ":":
+                raise Malformed("a colon is missing here", at)
+            items.append((key, self.value(at + 1)))
+            at = self.next(items[-1][1].end, "}")
+        return _Value(start, at + 1, dict(enumerate(items)))
+
+    def next(self, at: int, closing: str) -> int:
+        at = self.blank(at)
+        if self.text[at : at + 1] == ",":
+            following = self.blank(at + 1)
+            if self.text[following : following + 1] == closing:
+                raise Malformed("a comma before the end", at)
+            return following
+        if self.text[at : at + 1] != closing:
+            raise Malformed(f"a comma or {closing} is missing here", at)
+        return at
+
+
+@dataclass(slots=True)
+class _Nodes:
+    text: str
+    templates: dict[int, Template] = field(default_factory=dict)
+
+    def body(self, value: _Value, labels: Labels) -> list[Stmt]:
+        """What stands in a block; a list of objects is several blocks."""
+        return list(self._statements(value, labels))
+
+    def _statements(self, value: _Value, labels: Labels) -> Iterator[Stmt]:
+        if not isinstance(value.data, dict):
+            raise Malformed("an object is missing here", value.start)
+        for key, inner in value.data.values():
+            if key.data == "//":
+                continue
+            if key.data in labels:
+                yield from self._blocks(key, inner, labels[key.data], [])
+            else:
+                yield Attribute(self._name(key), self.expression(inner), span=_span(key.start, inner.end))
+
+    def _blocks(self, key: _Value, value: _Value, count: int, labels: list[_Value]) -> Iterator[Stmt]:
+        for one in value.data if isinstance(value.data, list) else [value]:
+            if count and isinstance(one.data, dict):
+                for label, inner in one.data.values():
+                    yield from self._blocks(key, inner, count - 1, [*labels, label])
+            else:
+                names: list[Any] = [self._literal(label) for label in labels]
+                body = self.body(one, _INNER.get(key.data, {}))
+                yield Block(self._name(key), names, body, span=_span(key.start, one.end))
+
+    def _name(self, key: _Value) -> Identifier:
+        return Identifier(key.data, span=_span(key.start, key.end))
+
+    def expression(self, value: _Value) -> Expression:
+        span = _span(value.start, value.end)
+        match value.data:
+            case str():
+                return self._literal(value)
+            case bool():
+                return Literal(Boolean(value.data, span=span), span=span)
+            case int():
+                return Literal(Integer(value.data, span=span), span=span)
+            case float():
+                return Literal(Float(value.data), span=span)
+            case list():
+                return ArrayExpression([self.expression(item) for item in value.data], span=span)
+            case dict():
+                pairs: dict[Expression, Expression] = {
+                    self._literal(key): self.expression(item) for key, item in value.data.values()
+                }
+                return ObjectExpression(pairs, span=span)
+        return Literal(Null(span=span), span=span)
+
+    def _literal(self, value: _Value) -> Literal:
+        """A string; what is interpolated in it is found at its place, as long as no escape comes before it."""
+        span = _span(value.start, value.end)
+        found = scan(f"{_OPENING}{value.data}{_CLOSING}")
+        shift = value.start + 1 - len(_OPENING)
+        for start, template in found.templates.items():
+            holes = tuple(replace(hole, shift=shift) for hole in template.holes)
+            self.templates[start + shift] = replace(template, holes=holes)
+        whole = found.templates[0]
+        holes = tuple(replace(hole, shift=shift) for hole in whole.holes)
+        self.templates[value.start] = Template(value.start, value.end, value.data, False, holes)
+        return Literal(String(value.data, span=span), span=span)
+
+
+def _span(start: int, end: int) -> SourceSpan:
+    return SourceSpan(start, end, source_id=_SOURCE)
+
+
+def read(text: str) -> Syntax:
+    """Read a ``.pkr.json`` or, being all attributes, a ``.pkrvars.json`` file.
+
+    Raises:
+        Malformed: with the position of the first thing that is wrong.
+    """
+    reader = _Reader(text)
+    value = reader.value(0)
+    if reader.blank(value.end) != len(text):
+        raise Malformed("there is more after the end", reader.blank(value.end))
+    nodes = _Nodes(text)
+    body = nodes.body(value, TOP)
+    syntax = Syntax(text, body, nodes.templates, ())
+    for template in nodes.templates.values():
+        for hole in template.holes:
+            syntax.expression(hole)
+    return syntax

@@ -1,0 +1,123 @@
+"""Finds and reads the files that `lint` judges, and writes back what was mended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skyvypack.errors import InputError
+from skyvypack.lint import TEMPLATE_ENDINGS, VALUES_ENDINGS
+
+_ENDINGS = (*TEMPLATE_ENDINGS, *VALUES_ENDINGS)
+
+
+@dataclass(slots=True)
+class Folder:
+    """Files that Packer reads together.
+
+    Args:
+        files: text by name, those to judge.
+        context: text by name, those beside them that only say what exists.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    context: dict[str, str] = field(default_factory=dict)
+
+
+def collect(paths: Iterable[Path]) -> list[Folder]:
+    """Read Packer's files.
+
+    Args:
+        paths: files, and folders, which are searched to their depths; hidden folders in them are passed over.
+
+    Returns:
+        One entry for each folder that has any, in order. A file that is given by name is judged with the files beside
+        it as context, and has any name.
+
+    Raises:
+        InputError: a path does not exist or cannot be read, or there is nothing to judge.
+    """
+    given = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    folders: dict[Path, Folder] = {}
+    for file in given:
+        folders.setdefault(file.parent, Folder()).files[str(file)] = read(file)
+    for parent, folder in folders.items():
+        for beside in sorted(parent.iterdir()):
+            if beside.name.endswith(TEMPLATE_ENDINGS) and str(beside) not in folder.files and beside.is_file():
+                folder.context[str(beside)] = read(beside)
+    if not folders:
+        looked = ", ".join(map(str, paths))
+        raise InputError(f"nothing to lint in {looked}", f"Packer's files end in {', '.join(_ENDINGS)}")
+    return list(folders.values())
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        if path.suffix == ".json" and not path.name.endswith(_ENDINGS):
+            raise InputError(f"{path} is no {' or '.join(_ENDINGS)}", "an old JSON template: packer hcl2_upgrade FILE")
+        yield path
+    elif path.is_dir():
+        yield from _below(path)
+    else:
+        raise InputError(f"{path} is no file or folder", "name files or folders of Packer HCL")
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, inner, names in os.walk(folder, onerror=_refuse):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(_ENDINGS))
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"cannot read {error.filename}: {error.strerror}", "lint only what you may read") from error
+
+
+def read(file: Path) -> str:
+    """A file's text with its line ends as they are; bytes that are no UTF-8 become lone surrogates.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return file.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}", "lint only what you may read") from error
+
+
+def replace(file: Path, before: str, after: str) -> None:
+    """Put a new text in place of a file's: whole or not at all, and only while the file is as it was read.
+
+    Args:
+        file: the file; a symlink stays one, and what it points to is replaced.
+        before: its text when it was read.
+        after: its new text.
+
+    Raises:
+        InputError: it has changed since, or cannot be written; it is then as it was.
+    """
+    target = file.resolve()
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}", "it is as it was") from error
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(after.encode("utf-8", "surrogateescape"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        state = target.stat()
+        fresh.chmod(state.st_mode & 0o7777)
+        with contextlib.suppress(PermissionError):
+            os.chown(fresh, state.st_uid, state.st_gid)
+        if read(target) != before:
+            raise InputError(f"{file} was changed while it was linted", "it is as it was; run the command again")
+        fresh.replace(target)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}", "it is as it was") from error
+    finally:
+        fresh.unlink(missing_ok=True)
