@@ -23,8 +23,8 @@ from pyhcl2.values import Boolean, Float, Integer, Null, String
 from skyvypack.lint.module import Declared, Document, Module
 from skyvypack.lint.templates import Template
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-# go-cty's conversion of strings.
+# go-cty's conversion of strings, which Go's math/big reads numbers for.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _BOOLEANS = frozenset({"true", "false", "1", "0"})
 _SCALARS = frozenset({"string", "number", "bool"})
 _LISTS = ("list", "set", "tuple")

@@ -1,0 +1,28 @@
+"""What `render` writes is clean by our own linter, in its dialect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skyvypack import dialect
+from skyvypack.lint import lint
+
+GOLDENS = sorted((Path(__file__).parent.parent / "goldens").glob("*/*.pkr.hcl"))
+
+
+@pytest.mark.parametrize("version", ["1.6.6", "latest"])
+def test_no_error_in_what_we_write(version: str) -> None:
+    """Every golden of a dialect is free of errors when it is judged by that dialect."""
+    files = [path for path in GOLDENS if path.parent.name.endswith(f"-{version}")]
+    assert len(files) > 10
+    found = [
+        str(one)
+        for path in files
+        for one in lint(
+            {f"{path.parent.name}.pkr.hcl": path.read_text(encoding="utf-8")}, dialect=dialect.named(version)
+        )
+        if one.severity == "error"
+    ]
+    assert found == []
