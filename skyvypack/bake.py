@@ -22,6 +22,7 @@ from skyvypack import (
     command,
     disk,
     images,
+    iso,
     layers,
     packer,
     recipe,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 LOCAL_TARGETS = ("qemu",)
 _SSH_MINUTES = 5
+# With all of an installation by Debian's installer before it.
+_INSTALL_MINUTES = 60
 _TOOLS = ("debugfs", "dumpe2fs", "qemu-img", "sfdisk", "ssh", "ssh-keygen", "xorriso")
 
 T = TypeVar("T")
@@ -213,11 +216,13 @@ class _Start:
         folder: holds ``disk.qcow2``; for a layer also its kernel and initramfs.
         checksum: of the disk, as Packer writes one.
         kernel: for the accelerator's probe; None to probe with the host's.
+        installer: Debian's installer, which sets up an empty disk; None with a disk to start from.
     """
 
     folder: Path
     checksum: str
     kernel: Path | None
+    installer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +270,9 @@ class _Job:
                 yield _Start(layer.folder, f"sha256:{layer.digest}", layer.kernel)
             return
         image = images.fetch(self.spec.base, cache=self.cache, progress=self.progress, offline=self.offline)
+        if self.spec.base.kind == "iso":
+            yield _Start(self.run, "none", None, image)
+            return
         folder = self.run / "image"
         folder.mkdir()
         (folder / "disk.qcow2").symlink_to(image.resolve())
@@ -288,14 +296,13 @@ class _Job:
         console = self.partial / "logs" / "bake-console.log"
         console.parent.mkdir()
         variables = {
-            "layer": str(start.folder),
+            **self._start_variables(start, folder),
             "seed": str(secret.parent),
             "output_directory": str(self.run / "packer"),
             "accelerator": accelerator.name,
-            "ssh_timeout": f"{_SSH_MINUTES * accelerator.scale:.0f}m",
+            "ssh_timeout": f"{(_INSTALL_MINUTES if start.installer else _SSH_MINUTES) * accelerator.scale:.0f}m",
             "console": str(console.resolve()),
             "compress": "false",
-            "disk_checksum": start.checksum,
         }
         packer.init(folder, self.bundle.dialect)
         packer.build(
@@ -307,6 +314,12 @@ class _Job:
             progress=self.progress,
         )
         return self._scanned(secret)
+
+    def _start_variables(self, start: _Start, folder: Path) -> dict[str, str]:
+        if not start.installer:
+            return {"layer": str(start.folder), "disk_checksum": start.checksum}
+        made = iso.remaster(folder, start.installer, self.run / "installer.iso", seed="build", progress=self.progress)
+        return {"installer": str(made), "disk_checksum": start.checksum}
 
     def _scanned(self, secret: Path) -> Path:
         raw = self.run / "disk.raw"

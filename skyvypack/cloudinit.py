@@ -66,6 +66,32 @@ def bake_user_data(spec: Spec, target: str) -> str:
     Raises:
         InputError: no such target.
     """
+    return _cloud_config(_configuration(spec, target), f"configures {spec.title} for {target}; made by skyvypack")
+
+
+def machine_user_data(spec: Spec, hostname: str, target: str = "qemu") -> str:
+    """The user-data of a machine that is no template: all of a bake's, its own name and its users, then a restart.
+
+    Args:
+        spec: what the machine becomes; its packages are installed already, as for the base ``iso``.
+        hostname: with or without its domain.
+        target: decides where cloud-init looks for its data later.
+
+    Raises:
+        InputError: no such target.
+    """
+    config = _configuration(spec, target)
+    # It keeps its keys: both kinds, as a clone has.
+    config["ssh_genkeytypes"] = ["ed25519", "rsa"]
+    config["hostname"] = hostname.partition(".")[0]
+    if "." in hostname:
+        config["fqdn"] = hostname
+    config["users"] = [_account(user) for user in spec.users]
+    config["power_state"] = {"mode": "reboot", "message": "SkyvyOS is configured", "condition": True}
+    return _cloud_config(config, f"makes a machine {spec.title}; made by skyvypack")
+
+
+def _configuration(spec: Spec, target: str) -> dict[str, Any]:
     files = [RoleFile(_CLONE_CONFIG, _clone_config(target)), *(file for role in spec.roles for file in role.files)]
     config: dict[str, Any] = {
         "bootcmd": [["systemctl", "mask", "--runtime", "--now", *_APT_UNITS]],
@@ -77,12 +103,12 @@ def bake_user_data(spec: Spec, target: str) -> str:
         "locale": _NO_LOCALE,
         "apt": {"preserve_sources_list": True},
     }
-    if spec.base.kind != "bootstrap":
+    if spec.base.kind not in ("bootstrap", "iso"):
         config["apt"]["conf"] = 'APT::Install-Recommends "false";\n'
         config |= {"package_update": True, "packages": _packages(spec, target)}
     config["write_files"] = [_write_file(file) for file in files]
     config["runcmd"] = [_script(spec.roles)]
-    return _cloud_config(config, f"configures {spec.title} for {target}; made by skyvypack")
+    return config
 
 
 def _packages(spec: Spec, target: str) -> list[str]:

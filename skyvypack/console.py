@@ -46,6 +46,8 @@ STAGES = (
     _stage("boot loader", r"GRUB|Loading Linux|Loading initial ramdisk|Booting from Hard Disk|BdsDxe: starting", 20),
     _stage("kernel", r"\] Linux version \d", 20),
     _stage("initramfs", r"Run /init as init process|^Loading, please wait|^Begin: ", 40),
+    # It shows what it does, but for the packages it is silent while it unpacks one.
+    _stage("installer", r"Starting system log daemon: |skyvypack: installing to ", 300),
     _stage("systemd", r"systemd\[1\]: |^Welcome to |^\[  OK  \]", 60),
     _stage("cloud-init, local stage", _CLOUD_INIT + "'init-local'", 40),
     _stage("cloud-init, network stage", _CLOUD_INIT + "'init'", 60),

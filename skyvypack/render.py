@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from skyvypack import assets, targets, template
 from skyvypack.bundle import Bundle
 from skyvypack.cloudinit import bake_meta_data, bake_user_data, build_access
 from skyvypack.dialect import Dialect, named
+from skyvypack.installer import bundle_files
 from skyvypack.recipe import layer_files
 from skyvypack.spec.model import Spec
 from skyvypack.targets.pieces import versioned_name
-
-# What an installed system needs for cloud-init to do the rest, and for Packer to get in.
-_INSTALLED = ("cloud-init", "cloud-guest-utils", "openssh-server", "sudo", "systemd-resolved")
 
 
 def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -> Bundle:
@@ -40,9 +37,9 @@ def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -
         **({"user-data": bake_user_data(spec, target), "meta-data": bake_meta_data(spec)} if configured else {}),
         "vendor-data.in": build_access(),
         "prepare.sh": _shared("prepare.sh"),
-        **({"preseed.cfg": _preseed(spec, target)} if spec.base.kind == "iso" else {}),
         **{path: _shared(path) for path in scripts},
         **(layer_files(spec) if spec.base.kind == "bootstrap" and configured else {}),
+        **(_installer(spec, target) if spec.base.kind == "iso" else {}),
     }
     readme = {"README.md": _readme(spec, target, builder, chosen, files)}
     return Bundle(target, builder, chosen.name, readme | files)
@@ -65,13 +62,6 @@ def _readme(spec: Spec, target: str, builder: str, dialect: Dialect, files: Mapp
     return template.render(_shared("bundle-README.md"), names | {"notes": template.render(notes, names).rstrip("\n")})
 
 
-def _preseed(spec: Spec, target: str) -> str:
-    """The answers to Debian's installer."""
-    url = urlsplit(spec.mirror.main.replace("{snapshot}", spec.mirror.snapshot))
-    mirror = {"scheme": url.scheme, "host": url.netloc, "path": url.path or "/"} if url.netloc else None
-    names = {
-        "spec": spec,
-        "mirror": mirror,
-        "packages": [*_INSTALLED, *targets.agent(target, spec.target_settings(target))],
-    }
-    return template.render(_shared("preseed.cfg"), names)
+def _installer(spec: Spec, target: str) -> dict[str, str]:
+    further = targets.agent(target, spec.target_settings(target))
+    return bundle_files(spec, further, remastered=getattr(targets.source(target), "REMASTERED", False))

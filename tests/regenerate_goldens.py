@@ -20,6 +20,7 @@ DIALECTS = ("1.6.6", "latest")
 # Without roles: theirs are tests of their own, and a change in one should not touch these.
 _PLAIN = Spec("skyvyos-server", "1.0.0", "trixie", (), packages=("vim",))
 _IMAGE = Base("cloud-image", url="https://image.example/debian-12.qcow2", checksums="https://image.example/SHA512SUMS")
+_ISO = Base("iso", url="https://image.example/debian-13-netinst.iso", checksum="sha256:" + "0" * 64)
 _SETTINGS = {
     "accelerator": "kvm",
     "disk_interface": "virtio-scsi",
@@ -28,6 +29,7 @@ _SETTINGS = {
 _CASES: Mapping[str, Spec] = {
     "bootstrap": _PLAIN,
     "cloud-image": replace(_PLAIN, debian="bookworm", base=_IMAGE),
+    "iso": replace(_PLAIN, base=_ISO),
     "settings": replace(_PLAIN, name="bench", machine=Machine(cpus=4, memory=4096, disk=20)),
 }
 

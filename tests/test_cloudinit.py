@@ -76,7 +76,7 @@ class TestBakeUserData:
         config = parsed(cloudinit.bake_user_data(make_spec(make_role()), "qemu"))
         assert {"packages", "package_update", "package_upgrade"}.isdisjoint(config)
 
-    @pytest.mark.parametrize("kind", ["cloud-image", "iso", "clone"])
+    @pytest.mark.parametrize("kind", ["cloud-image", "clone"])
     def test_another_base_installs_every_package_once_without_recommends(self, kind: str) -> None:
         """Packages of all roles and the spec's own, no recommends."""
         roles = (make_role(), make_role("more", packages={"nginx": "too", "php-fpm": "runs"}))

@@ -28,6 +28,7 @@ PURE = (
     "profiles.py",
     "cloudinit.py",
     "dialect.py",
+    "installer.py",
     "recipe.py",
     "render.py",
     "hcl/*.py",

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from skyvypack.spec.jsonschema import json_schema
-from skyvypack.spec.model import Base, Machine, Mirror, Spec, User
+from skyvypack.spec.model import Base, Installer, Machine, Mirror, Network, Spec, User
 from skyvypack.spec.reader import init_text, load, loads
 
-__all__ = ["Base", "Machine", "Mirror", "Spec", "User", "init_text", "json_schema", "load", "loads"]
+__all__ = [
+    "Base",
+    "Installer",
+    "Machine",
+    "Mirror",
+    "Network",
+    "Spec",
+    "User",
+    "init_text",
+    "json_schema",
+    "load",
+    "loads",
+]

@@ -33,6 +33,8 @@ def cross_check(content: Mapping[str, Any], document: Document) -> list[Problem]
     problems = [*_users(content, document), *_packages(content, document)]
     if "base" in content:
         problems += _base(content["base"], document)
+    if "installer" in content:
+        problems += _installer(content, document)
     if "mirror" in content:
         problems += _snapshot(content, document)
     return problems
@@ -56,6 +58,35 @@ def _base(base: Mapping[str, str], document: Document) -> Iterator[Problem]:
     elif not base.get("checksum") and not base.get("checksums"):
         message = f"a base of kind {kind} needs `checksum` or `checksums`: what is not verified is not used"
         yield document.problem(("base", "checksum"), message)
+
+
+def _installer(content: Mapping[str, Any], document: Document) -> Iterator[Problem]:
+    wish: Mapping[str, Any] = content["installer"]
+    disks, layout = wish.get("disks", ()), wish.get("layout", "plain")
+    wanted = 2 if layout == "raid1" else 1
+    if len(disks) != wanted and (disks or wanted == 2):
+        message = f"the layout {layout} takes {wanted} disk{'s' * (wanted > 1)}, not {len(disks)}"
+        yield document.problem(("installer", "disks"), message)
+    if wish.get("encrypt") and layout == "raid1":
+        yield document.problem(("installer", "encrypt"), "a mirror of two disks cannot be encrypted: choose lvm")
+    if len({*disks}) < len(disks):
+        yield document.problem(("installer", "disks"), f"the disk {disks[0]} stands here twice")
+    network = wish.get("network", {})
+    for name in ("gateway", "nameservers") if not network.get("address") else ():
+        if network.get(name):
+            place = ("installer", "network", name)
+            yield document.problem(place, f"`{name}` belongs to an `address`; DHCP brings its own")
+    if content.get("base", {}).get("kind") != "iso":
+        return
+    if wish.get("encrypt"):
+        message = "every clone of a template would open with one passphrase: encrypt is for the verb iso only"
+        yield document.problem(("installer", "encrypt"), message)
+    if layout != "plain":
+        message = f"the root of a clone grows with its disk, which {layout} prevents: for the verb iso only"
+        yield document.problem(("installer", "layout"), message)
+    mirror = content.get("mirror", {}).get("main", "")
+    if mirror and not mirror.startswith(("http:", "https:")):
+        yield document.problem(("mirror", "main"), "the installer reads http: and https: only")
 
 
 def _snapshot(content: Mapping[str, Any], document: Document) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,6 +58,20 @@ def _no_password(field: str, value: Any, error: Callable[[str, str], None]) -> N
     # Cerberus asks also when the value is no text, and tells that itself.
     if isinstance(value, str) and re.match(r"[a-z+]+://[^/@]*:[^/@]*@", value, re.IGNORECASE):
         error(field, "a URL must not hold a password: it would stand in the bundle and the manifest")
+
+
+def _ip_address(field: str, value: str, error: Callable[[str, str], None]) -> None:
+    try:
+        ipaddress.IPv4Address(value)
+    except ValueError:
+        error(field, f"{value} is no IPv4 address")
+
+
+def _ip_interface(field: str, value: str, error: Callable[[str, str], None]) -> None:
+    try:
+        ipaddress.IPv4Interface(value)
+    except ValueError:
+        error(field, f"{value} is no IPv4 address with its prefix")
 
 
 def _url(doc: str, pattern: str = _URL) -> Rule:
@@ -142,6 +157,77 @@ _MACHINE: Rule = {
     },
 }
 
+_ADDRESS = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
+
+_NETWORK: Rule = {
+    "type": "dict",
+    "doc": "network of the installer and of the machine it leaves; DHCP without an address",
+    "schema": {
+        "interface": {
+            "type": "string",
+            "regex": r"[A-Za-z0-9._-]{1,15}",
+            "doc": "name of the network card; without it the first one with a link",
+        },
+        "address": {
+            "type": "string",
+            "regex": _ADDRESS + r"/[0-9]{1,2}",
+            "check_with": _ip_interface,
+            "doc": "IPv4 address and prefix, such as 192.0.2.10/24",
+        },
+        "gateway": {
+            "type": "string",
+            "regex": _ADDRESS,
+            "check_with": _ip_address,
+            "doc": "IPv4 address of the default route",
+        },
+        "nameservers": {
+            "type": "list",
+            "schema": {"type": "string", "regex": _ADDRESS, "check_with": _ip_address},
+            "doc": "IPv4 addresses",
+        },
+    },
+}
+
+_INSTALLER: Rule = {
+    "type": "dict",
+    "doc": "how Debian's installer sets up a machine: for base iso, and for the verb iso",
+    "schema": {
+        "locale": {
+            "type": "string",
+            "regex": r"[a-z]{2,3}_[A-Z]{2}\.UTF-8",
+            "doc": "of the installer's messages, such as de_AT.UTF-8; the system's is a setting of the role base",
+        },
+        "keyboard": {"type": "string", "regex": r"[a-z]{2,8}(\([a-z-]+\))?", "doc": "layout, such as us or de"},
+        "disks": {
+            "type": "list",
+            "maxlength": 2,
+            "schema": {"type": "string", "regex": r"/dev/[A-Za-z0-9/._:+-]+", "doc": "a device"},
+            "doc": "what is wiped without a question, such as /dev/sda or /dev/disk/by-id/…; by default the only disk",
+        },
+        "layout": {
+            "type": "string",
+            "allowed": ["plain", "lvm", "raid1"],
+            "doc": "of the disk: one partition, logical volumes, or a mirror of two disks",
+        },
+        "encrypt": {"type": "boolean", "doc": "true for LUKS; the passphrase is asked at the machine"},
+        "swap": {
+            "type": "integer",
+            "coerce": size("MiB"),
+            "min": 0,
+            "max": 1024 * 1024,
+            "unit": "MiB",
+            "doc": "swap space: MiB, or such as 2G; 0 for none",
+        },
+        "hostname": {
+            "type": "string",
+            "regex": r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+            "doc": "of the machine, with or without its domain",
+        },
+        "network": _NETWORK,
+        "finish": {"type": "string", "allowed": ["reboot", "poweroff"], "doc": "what comes after the installation"},
+    },
+}
+
 RULES: Mapping[str, Rule] = {
     "name": {
         "type": "string",
@@ -202,6 +288,7 @@ RULES: Mapping[str, Rule] = {
     },
     "base": {**_BASE, "default": {"kind": "bootstrap"}},
     "machine": {**_MACHINE, "default": {}},
+    "installer": {**_INSTALLER, "default": {}},
     "users": {
         "type": "list",
         "default": [],

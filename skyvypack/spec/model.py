@@ -68,6 +68,50 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """The network of the installer and of the machine it leaves; without an address by DHCP.
+
+    Args:
+        interface: name of the network card; empty for the first one with a link.
+        address: IPv4 address with its prefix, such as ``192.0.2.10/24``; empty for DHCP.
+        gateway: IPv4 address of the default route; empty for none.
+        nameservers: IPv4 addresses.
+    """
+
+    interface: str = ""
+    address: str = ""
+    gateway: str = ""
+    nameservers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """How Debian's installer sets up a machine: for the base ``iso``, and for `skyvypack iso`.
+
+    Args:
+        locale: of the installer's own messages.
+        keyboard: layout, as Debian names it.
+        disks: what is wiped: devices; empty for the only disk there is, which an unattended ISO asks about.
+        layout: ``plain`` (one partition), ``lvm``, or ``raid1`` (a mirror of two disks).
+        encrypt: True for LUKS; its passphrase is asked at the machine.
+        swap: MiB of swap space; 0 for none.
+        hostname: of the machine, with or without its domain; empty for the spec's name or what DHCP says.
+        network: of the installer and of the machine.
+        finish: what comes after the installation.
+    """
+
+    locale: str = "en_US.UTF-8"
+    keyboard: str = "us"
+    disks: tuple[str, ...] = ()
+    layout: Literal["plain", "lvm", "raid1"] = "plain"
+    encrypt: bool = False
+    swap: int = 0
+    hostname: str = ""
+    network: Network = field(default_factory=Network)
+    finish: Literal["reboot", "poweroff"] = "reboot"
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """An account that first-boot user-data makes on a clone; never baked into the template.
 
@@ -101,6 +145,7 @@ class Spec:
         mirror: where Debian's packages come from.
         base: what the bake starts from.
         machine: CPUs, memory, disk and firmware.
+        installer: how Debian's installer sets up a machine.
         users: accounts for first-boot user-data.
         packages: further Debian packages to install.
         targets: settings for each target, defaults filled in, by target name.
@@ -115,6 +160,7 @@ class Spec:
     mirror: Mirror = field(default_factory=Mirror)
     base: Base = field(default_factory=Base)
     machine: Machine = field(default_factory=Machine)
+    installer: Installer = field(default_factory=Installer)
     users: tuple[User, ...] = ()
     packages: tuple[str, ...] = ()
     targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from skyvypack.roles import Choice, Context, Selected, render_roles, select
 from skyvypack.rules import check, nearest, shown
 from skyvypack.spec.checks import cross_check
 from skyvypack.spec.fields import RULES
-from skyvypack.spec.model import Base, Machine, Mirror, Spec, User
+from skyvypack.spec.model import Base, Installer, Machine, Mirror, Network, Spec, User
 
 DEFAULT_FILE = "skyvypack.yaml"
 
@@ -213,11 +213,18 @@ def _spec(content: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]],
         mirror=Mirror(**content["mirror"], snapshot=content.get("snapshot", "")),
         base=Base(**content["base"]),
         machine=Machine(**content["machine"]),
+        installer=_installer(content["installer"]),
         users=tuple(_user(entry) for entry in content["users"]),
         packages=tuple(content["packages"]),
         targets=settings,
         file=Path(file) if file else None,
     )
+
+
+def _installer(entry: Mapping[str, Any]) -> Installer:
+    network = entry.get("network", {})
+    network = {**network, "nameservers": tuple(network.get("nameservers", ()))}
+    return Installer(**{**entry, "disks": tuple(entry.get("disks", ())), "network": Network(**network)})
 
 
 def _user(entry: Mapping[str, Any]) -> User:

@@ -22,6 +22,8 @@ and its module `source`, which is pure:
     the Packer document.
 ``scripts(spec)``
     paths in the bundle of the scripts that run in the guest.
+``REMASTERED``
+    True where base iso starts from an installer that `installer.sh` made; elsewhere Debian's own is told what to do.
 """
 
 from __future__ import annotations

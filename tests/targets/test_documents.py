@@ -214,8 +214,8 @@ def test_guest_is_sealed_last(name: str) -> None:
     assert "shutdown_command " in text or 'inline            = ["sudo sh /tmp/skyvypack-seal.sh"' in last
 
 
-def test_installer_gets_mirror_agent_and_no_key() -> None:
-    """The preseed names the spec's mirror and the platform's agent; what is served holds no private key."""
+def test_installer_gets_mirror_and_agent() -> None:
+    """The preseed names the spec's mirror; the platform's agent is among the packages, unless the spec refuses it."""
     mirror = replace(PLAIN.mirror, main="http://mirror.example/{snapshot}/debian", snapshot="20260101T000000Z")
     spec = with_settings(replace(PLAIN, base=ISO, machine=BIOS, mirror=mirror), "proxmox", {"node": "pve1"})
     files = render(spec, "proxmox").files
@@ -223,13 +223,11 @@ def test_installer_gets_mirror_agent_and_no_key() -> None:
         "d-i mirror/http/hostname string mirror.example",
         "d-i mirror/http/directory string /20260101T000000Z/debian",
     ):
-        assert line in files["preseed.cfg"]
-    assert "qemu-guest-agent" in files["preseed.cfg"]
-    assert "qemu-guest-agent" in files["user-data"]
+        assert line in files["installer/initrd/preseed.cfg"]
+    packages = "installer/initrd/skyvyos/packages.txt"
+    assert "qemu-guest-agent\n" in files[packages]
     without = with_settings(spec, "proxmox", {"node": "pve1", "agent": False})
-    assert "qemu-guest-agent" not in render(without, "proxmox").files["preseed.cfg"]
-    (served,) = re.findall(r"^    cp (.*) build/http/$", files["prepare.sh"], re.MULTILINE)
-    assert served.split() == ["preseed.cfg", "user-data", "meta-data", "build/vendor-data"]
+    assert "qemu-guest-agent" not in render(without, "proxmox").files[packages]
 
 
 def test_scripts_are_copies() -> None:

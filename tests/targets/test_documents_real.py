@@ -100,6 +100,6 @@ def test_secrets_stay_out_of_packers_words(tmp_path: Path, key: Path) -> None:
 def test_debconf_reads_the_preseed(tmp_path: Path, name: str) -> None:
     """The answers to the installer are in debconf's own syntax."""
     bundle = regenerate_goldens.bundles()[f"{name}-1.6.6"]
-    (tmp_path / "preseed.cfg").write_text(bundle.files["preseed.cfg"])
+    (tmp_path / "preseed.cfg").write_text(bundle.files["installer/initrd/preseed.cfg"])
     done = command.run(["debconf-set-selections", "--checkonly", tmp_path / "preseed.cfg"])
     assert done.stdout + done.stderr == ""

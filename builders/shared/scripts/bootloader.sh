@@ -7,19 +7,39 @@ say() { echo "skyvypack: $*"; }
 trap '[ $? -eq 0 ] || say "error: the boot loader could not be installed"' EXIT
 
 root=$(findmnt -no SOURCE /)
-disk=/dev/$(lsblk -no PKNAME "$root" | head -n 1)
-root_label=$(lsblk -no LABEL "$root")
-esp=$(lsblk -lnpo NAME,PARTTYPE "$disk" | awk '$2 == "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" { print $1; exit }')
-esp_label=$(lsblk -no LABEL "$esp")
-[ -n "$root_label" ] && [ -n "$esp_label" ] || { say "error: the root or the EFI file system has no label"; exit 1; }
+# Every disk under the root file system: one, or the members of a mirror.
+disks=$(lsblk -nslpo NAME,TYPE "$root" | awk '$2 == "disk" { print $1 }' | sort -u)
+[ -n "$disks" ] || { say "error: no disk is found under $root"; exit 1; }
+esp_type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b
+
+# By label, so that a restored or re-made file system still fits; by UUID where Debian's installer gave none.
+named() {
+    label=$(lsblk -dno LABEL "$1")
+    uuid=$(lsblk -dno UUID "$1")
+    [ -n "$label$uuid" ] || { say "error: the file system on $1 has neither label nor UUID" >&2; return 1; }
+    if [ -n "$label" ]; then echo "LABEL=$label"; else echo "UUID=$uuid"; fi
+}
+
+# The installer formats an EFI system partition under BIOS too, but does not say in its type that it is one.
+mounted=$(findmnt -no SOURCE /boot/efi || true)
+if [ -n "$mounted" ] && [ "$(lsblk -dno PARTTYPE "$mounted")" != "$esp_type" ]; then
+    number=$(cat "/sys/class/block/${mounted##*/}/partition")
+    sfdisk -q --no-reread --part-type "/dev/$(lsblk -dno PKNAME "$mounted")" "$number" "$esp_type"
+fi
+esp=${mounted:-$(lsblk -lnpo NAME,PARTTYPE $disks | awk -v type=$esp_type '$2 == type { print $1; exit }')}
+[ -n "$esp" ] || { say "error: there is no EFI system partition on $disks"; exit 1; }
 
 say "fstab"
 mkdir -p /boot/efi
-# Labels, so that a restored or re-made file system still fits; no check of the ESP, which is written at upgrades only.
-cat > /etc/fstab <<END
-LABEL=$root_label / ext4 noatime,errors=remount-ro 0 1
-LABEL=$esp_label /boot/efi vfat umask=0077,nofail 0 0
-END
+root_name=$(named "$root")
+esp_name=$(named "$esp")
+# What an installer made beside root, such as /boot and swap, stays. No check of the ESP: it is written at upgrades only.
+others=$(awk '$1 !~ /^#/ && NF > 3 && $2 != "/" && $2 != "/boot/efi" && $2 !~ "^/media/"' /etc/fstab 2> /dev/null || true)
+{
+    echo "$root_name / ext4 noatime,errors=remount-ro 0 1"
+    [ -z "$others" ] || echo "$others"
+    echo "$esp_name /boot/efi vfat umask=0077,nofail 0 0"
+} > /etc/fstab
 mount -o remount,noatime /
 mountpoint -q /boot/efi || mount /boot/efi
 
@@ -40,9 +60,11 @@ GRUB_DISABLE_OS_PROBER=true
 GRUB_DISABLE_RECOVERY=true
 GRUB_DISABLE_SUBMENU=y
 END
-grub-install --target=i386-pc --no-floppy "$disk"
+for disk in $disks; do
+    grub-install --target=i386-pc --no-floppy "$disk"
+done
 # --removable: the path every firmware tries; no entry in the build machine's NVRAM, which clones do not have.
 grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram
 update-grub
 sync
-say "$disk boots by BIOS and UEFI"
+say "$disks boots by BIOS and UEFI"

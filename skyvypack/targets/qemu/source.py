@@ -22,6 +22,7 @@ from skyvypack.targets.qemu import BUILDER
 from skyvypack.targets.qemu.arguments import translate
 
 BUILDERS = (BUILDER,)
+REMASTERED = True
 
 # No mitigations for this boot: where instructions are translated they cost time, and nobody else runs in this guest.
 _KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off"
@@ -38,7 +39,7 @@ def builder(spec: Spec) -> str:
     Raises:
         InputError: the target cannot start from the spec's base.
     """
-    return builder_of(spec, "qemu", LOCAL)
+    return builder_of(spec, "qemu", {**LOCAL, "iso": BUILDER})
 
 
 def document(spec: Spec, dialect: Dialect) -> Document:
@@ -74,7 +75,7 @@ def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
         "console": ("", "File of the guest's serial log. Empty: build/console.log."),
     }
     return [
-        *pieces.seed_variables(settings["ssh_timeout"]),
+        *pieces.seed_variables(_ssh_timeout(spec, settings)),
         *(variable(name, default=default, description=about) for name, (default, about) in texts.items()),
         variable(
             "accelerator",
@@ -91,8 +92,18 @@ def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
     ]
 
 
+def _ssh_timeout(spec: Spec, settings: Mapping[str, Any]) -> str:
+    timeout: str = settings["install_timeout" if spec.base.kind == "iso" else "ssh_timeout"]
+    return timeout
+
+
 def _disk_variables(spec: Spec) -> dict[str, tuple[str, str]]:
     """Default and description of each."""
+    if spec.base.kind == "iso":
+        return {
+            "installer": ("", "The installer, made by prepare.sh. Empty: build/installer.iso."),
+            "disk_checksum": ("none", "Checksum of the installer, such as sha256:…; none trusts it as it was made."),
+        }
     if spec.base.kind == "bootstrap":
         return {
             "layer": ("", "Folder of disk.qcow2, vmlinuz and initrd.img, made by layer.sh. Empty: build/layer."),
@@ -111,7 +122,9 @@ def _locals(spec: Spec) -> Block:
         Attribute("output_directory", pieces.given("output_directory", template("${path.root}/output"))),
         Attribute("console", pieces.given("console", template("${path.root}/build/console.log"))),
     ]
-    if spec.base.kind == "bootstrap":
+    if spec.base.kind == "iso":
+        places.append(Attribute("installer", pieces.given("installer", template("${path.root}/build/installer.iso"))))
+    elif spec.base.kind == "bootstrap":
         places += [
             Attribute("layer", pieces.given("layer", template("${path.root}/build/layer"))),
             Attribute("disk", template("${local.layer}/disk.qcow2")),
@@ -133,15 +146,17 @@ def _source(spec: Spec, settings: Mapping[str, Any], dialect: Dialect) -> Block:
         "disable_vnc": True,
         "cpu_model": settings["cpu_model"],
     }
-    groups = [_disk(spec, settings), pieces.cloud_init_disc(), _communicator()]
+    iso = spec.base.kind == "iso"
+    groups = [_disk(spec, settings), *([] if iso else [pieces.cloud_init_disc()]), _communicator()]
     further = settings["arguments"]
     _refuse_ours(further, [*machine, "qemuargs", *(item.name for group in groups for item in group)])
     arguments, options = translate(machine | further, dialect)
     body: list[Attribute | Block] = [Attribute(name, value) for name, value in arguments.items()]
     body.append(Attribute("qemuargs", [*options, *_qemuargs(spec, further)], _about_qemuargs(spec)))
     body += [item for group in groups for item in group]
-    # QEMU 6.1 and newer want a backing file's format named, which Packer 1.6.6 does not.
-    body.append(Block("qemu_img_args", body=[Attribute("create", ["-F", "qcow2"])]))
+    if not iso:
+        # QEMU 6.1 and newer want a backing file's format named, which Packer 1.6.6 does not.
+        body.append(Block("qemu_img_args", body=[Attribute("create", ["-F", "qcow2"])]))
     return Block("source", [BUILDER, spec.name], body)
 
 
@@ -153,12 +168,25 @@ def _refuse_ours(further: Mapping[str, Any], ours: list[str]) -> None:
         )
 
 
-def _disk(spec: Spec, settings: Mapping[str, Any]) -> list[Attribute]:
+def _overlay() -> list[Attribute]:
     return [
         Attribute("iso_url", Ref("local.disk"), "The guest writes to an overlay; what it starts from never changes."),
         Attribute("iso_checksum", Ref("var.disk_checksum")),
         Attribute("disk_image", True),
         Attribute("use_backing_file", True),
+    ]
+
+
+def _installer() -> list[Attribute]:
+    return [
+        Attribute("iso_url", Ref("local.installer"), "It holds every answer, and what cloud-init needs afterwards."),
+        Attribute("iso_checksum", Ref("var.disk_checksum")),
+    ]
+
+
+def _disk(spec: Spec, settings: Mapping[str, Any]) -> list[Attribute]:
+    return [
+        *(_installer() if spec.base.kind == "iso" else _overlay()),
         Attribute("format", "qcow2"),
         Attribute("disk_size", f"{spec.machine.disk}G"),
         Attribute("disk_interface", settings["disk_interface"]),

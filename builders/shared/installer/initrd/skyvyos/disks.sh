@@ -1,0 +1,95 @@
+#!/bin/sh
+# Choose the disk to install to, or say why none can be: before the partitioner touches anything.
+# Runs in Debian's installer (busybox), as partman/early_command. settings.env says:
+#   DISKS     devices of the spec, none for the only one there is
+#   COUNT     how many are needed
+#   LEAST     MiB a disk must have
+#   ATTENDED  yes when a person can be asked
+set -u
+here=${SKYVYOS_FOLDER:-/skyvyos}
+# shellcheck source=/dev/null
+. "$here/settings.env"
+
+say() { echo "skyvypack: $*" > "${SKYVYOS_CONSOLE:-/dev/console}"; }
+
+# Nothing was written yet. A person can read it and switch off; nobody else would, so the machine does it itself.
+refuse() {
+    say "error: $*; nothing was written to any disk"
+    if [ "$ATTENDED" = yes ]; then
+        tell "$*"
+    else
+        sleep 5
+    fi
+    halt_machine
+    exit 1
+}
+
+tell() {
+    debconf-loadtemplate d-i "$here/messages.templates"
+    # shellcheck source=/dev/null
+    . /usr/share/debconf/confmodule
+    db_subst skyvyos/refused REASON "$1"
+    db_input critical skyvyos/refused || true
+    db_go || true
+}
+
+halt_machine() {
+    sync
+    poweroff -f
+    sleep 60
+}
+
+# Where the installer itself runs from: never a choice.
+media() {
+    awk '$2 == "/cdrom" || $2 == "/hd-media" { print $1 }' "${SKYVYOS_MOUNTS:-/proc/mounts}"
+}
+
+disks_here() {
+    from=" $(media | tr '\n' ' ') "
+    for disk in $(list-devices disk); do
+        case "$from" in
+        *" $disk"*) ;;
+        *) echo "$disk" ;;
+        esac
+    done
+}
+
+mebibytes() { echo $(($(cat "${SKYVYOS_SYS:-/sys}/class/block/${1##*/}/size") / 2048)); }
+
+present=$(disks_here)
+count=$(echo $present | wc -w)
+[ "$count" -gt 0 ] || refuse "no disk was found"
+
+chosen=
+for wish in $DISKS; do
+    device=$(readlink -f "$wish")
+    case " $(echo $present) " in
+    *" $device "*) chosen="${chosen:+$chosen }$device" ;;
+    *) refuse "there is no disk $wish; there is: $(echo $present)" ;;
+    esac
+done
+if [ -z "$chosen" ]; then
+    if [ "$count" -gt "$COUNT" ]; then
+        # The partitioner asks which one.
+        [ "$ATTENDED" != yes ] || { say "there are $count disks; choose one"; exit 0; }
+        refuse "there are $count disks ($(echo $present)); name one in the spec: installer: {disks: [/dev/…]}"
+    fi
+    chosen=$present
+fi
+for disk in $chosen; do
+    size=$(mebibytes "$disk")
+    [ "$size" -ge "$LEAST" ] || refuse "the disk $disk has $size MiB, and $LEAST MiB are needed"
+done
+
+debconf-set partman-auto/disk "$chosen"
+if [ "$LAYOUT" = raid1 ]; then
+    members=
+    for disk in $chosen; do
+        case "$disk" in
+        *[0-9]) members="${members:+$members#}${disk}p3" ;;
+        *) members="${members:+$members#}${disk}3" ;;
+        esac
+    done
+    debconf-set partman-auto-raid/recipe "1 2 0 ext4 / $members ."
+fi
+say "installing to $chosen"

@@ -1,0 +1,91 @@
+#!/bin/sh
+# Make the base system that Debian's installer left in /target the one that a bake starts from: the same packages, the
+# same boot loader, cloud-init with its data. Runs in the installer (busybox), as preseed/late_command.
+set -eu
+export here=/skyvyos
+# shellcheck source=/dev/null
+. "$here/settings.env"
+
+say() { echo "skyvypack: $*" > /dev/console; }
+watching=''
+trap '[ $? -eq 0 ] || { [ -z "$watching" ] || kill "$watching" 2> /dev/null; tail -n 15 /var/log/syslog > /dev/console; say "error: the installation failed at: $step; see /var/log/syslog"; }' EXIT
+begin() {
+    step=$1
+    say "$step"
+}
+
+begin "where packages come from"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+sources=/target/etc/apt/sources.list.d
+mkdir -p "$sources"
+if [ -e "$here/apt.sources" ]; then
+    cp "$here/apt.sources" "$here/debian.sources"
+else
+    # Debian's own default: what the installer itself was given.
+    scheme=$(debconf-get mirror/protocol)
+    host=$(debconf-get "mirror/$scheme/hostname")
+    folder=$(debconf-get "mirror/$scheme/directory")
+    security=$(debconf-get apt-setup/security_host)
+    for archive in "$scheme://$host${folder%/} $SUITE $SUITE-updates" "http://$security/debian-security $SUITE-security"; do
+        printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n\n' \
+            "${archive%% *}" "${archive#* }" "$keyring"
+    done > "$here/debian.sources"
+fi
+rm -f /target/etc/apt/sources.list "$sources"/*
+if [ "$OFFLINE" = yes ]; then
+    # What is on this medium was verified when it was made.
+    mkdir -p /target/media/skyvyos
+    mount -o bind "$(dirname "$(ls -d /cdrom/skyvyos/Packages /hd-media/skyvyos/Packages 2> /dev/null | head -n 1)")" \
+        /target/media/skyvyos
+    printf 'Types: deb\nURIs: file:/media/skyvyos\nSuites: ./\nTrusted: yes\n' > "$sources/skyvyos.sources"
+else
+    cp "$here/debian.sources" "$sources/debian.sources"
+    [ ! -d "$here/layer/repositories" ] || sh "$here/layer.sh" --repositories /target
+fi
+
+# Someone may be watching, and a build that is silent for long is taken for dead.
+watch() {
+    while sleep 15; do
+        say "packages: $(grep -c ' status installed ' /target/var/log/dpkg.log) are ready"
+    done
+}
+
+begin "packages"
+cp "$here/packages.txt" /target/tmp/skyvyos-packages
+sh "$here/layer.sh" --drivers /target
+watch &
+watching=$!
+# INITRD=No: the kernel's postinst would build the initramfs before everything is configured; --settle builds it.
+in-target sh -c 'exec < /dev/null
+    unset DEBCONF_READFD DEBCONF_WRITEFD
+    export DEBIAN_FRONTEND=noninteractive INITRD=No
+    apt-get update -q && apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
+        -o Acquire::Retries=3 $(cat /tmp/skyvyos-packages)'
+kill "$watching"
+rm -f /target/tmp/skyvyos-packages
+
+begin "initramfs"
+cp "$here/layer.sh" "$here/bootloader.sh" /target/tmp/
+in-target env LAYER_DEBS= sh /tmp/layer.sh --settle /
+
+begin "boot loader"
+in-target sh /tmp/bootloader.sh
+rm -f /target/tmp/layer.sh /target/tmp/bootloader.sh
+
+begin "cloud-init"
+if [ -d "$here/seed" ]; then
+    mkdir -p /target/var/lib/cloud/seed/nocloud
+    cp "$here"/seed/* /target/var/lib/cloud/seed/nocloud/
+    chmod 0600 /target/var/lib/cloud/seed/nocloud/*
+fi
+
+if [ "$OFFLINE" = yes ]; then
+    umount /target/media/skyvyos
+    rmdir /target/media/skyvyos
+    rm -f "$sources/skyvyos.sources"
+    cp "$here/debian.sources" "$sources/debian.sources"
+fi
+# What the installer writes after this is undone by tidy.sh, when it has written it.
+cp "$here/tidy.sh" /usr/lib/finish-install.d/93skyvyos
+chmod +x /usr/lib/finish-install.d/93skyvyos
+say "installed"

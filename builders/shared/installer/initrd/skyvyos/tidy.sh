@@ -1,0 +1,11 @@
+#!/bin/sh
+# Remove what Debian's installer leaves that a bootstrapped system does not have. Runs as a hook of finish-install,
+# after all that write such files and before the disks are unmounted.
+rm -rf /target/etc/network/interfaces /target/etc/network/interfaces.d /target/etc/apt/apt.conf.d/00InstallRecommends \
+    /target/etc/apt/apt.conf.d/00CDMountPoint /target/etc/apt/apt.conf.d/00trustcdrom /target/etc/apt/sources.list~ \
+    /target/media/cdrom /target/media/cdrom0 /target/etc/hostname /target/etc/locale.conf
+rmdir /target/etc/network 2> /dev/null
+sed -i '/^127\.0\.1\.1[[:space:]]/d' /target/etc/hosts
+ln -sfn ../run/systemd/resolve/stub-resolv.conf /target/etc/resolv.conf
+: > /target/etc/machine-id
+exit 0

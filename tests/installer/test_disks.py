@@ -1,0 +1,106 @@
+"""`disks.sh`: which disk Debian's installer takes, with the installer's own programs replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from fixture_types import FakeTool
+
+from skyvypack import assets, command
+
+SCRIPT = assets.builders() / "shared" / "installer" / "initrd" / "skyvyos" / "disks.sh"
+SETTINGS = {"DISKS": "", "COUNT": "1", "LEAST": "4096", "LAYOUT": "plain", "ATTENDED": "no"}
+
+
+class Outcome(NamedTuple):
+    code: int
+    answers: dict[str, str]
+    said: str
+    halted: bool
+
+
+class Machine:
+    """A machine with the given disks (MiB by name) whose installer runs from `medium`."""
+
+    def __init__(self, folder: Path, fake_tool: FakeTool, disks: Mapping[str, int], medium: str = "") -> None:
+        self.folder = folder
+        for name, size in disks.items():
+            path = folder / "sys" / "class" / "block" / name
+            path.mkdir(parents=True)
+            (path / "size").write_text(f"{size * 2048}\n")
+        (folder / "mounts").write_text(f"/dev/{medium} /cdrom iso9660 ro 0 0\n" if medium else "")
+        fake_tool("list-devices", "".join(f"echo /dev/{name}\n" for name in disks) or ":")
+        fake_tool("debconf-set", f'printf "%s=%s\\n" "$1" "$2" >> {folder}/answers')
+        fake_tool("poweroff", f"touch {folder}/halted")
+        fake_tool("readlink", 'echo "$2"')
+        for name in ("sleep", "sync"):
+            fake_tool(name, ":")
+
+    def run(self, **settings: str) -> Outcome:
+        (self.folder / "settings.env").write_text(
+            "".join(f"{name}='{value}'\n" for name, value in (SETTINGS | settings).items())
+        )
+        console = self.folder / "console"
+        done = command.run(
+            ["sh", SCRIPT],
+            env={
+                "SKYVYOS_FOLDER": str(self.folder),
+                "SKYVYOS_CONSOLE": str(console),
+                "SKYVYOS_MOUNTS": str(self.folder / "mounts"),
+                "SKYVYOS_SYS": str(self.folder / "sys"),
+            },
+            check=False,
+        )
+        assert done.stderr == ""
+        answers = self.folder / "answers"
+        given = dict(line.split("=", 1) for line in answers.read_text().splitlines()) if answers.exists() else {}
+        return Outcome(done.returncode, given, console.read_text(), (self.folder / "halted").exists())
+
+
+def test_the_only_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """One disk needs no choice; the stick that the installer runs from is none."""
+    machine = Machine(tmp_path, fake_tool, {"vda": 8192, "sdb": 16384}, medium="sdb1")
+    done = machine.run()
+    assert done == (0, {"partman-auto/disk": "/dev/vda"}, "skyvypack: installing to /dev/vda\n", False)
+
+
+def test_the_disk_that_the_spec_names(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """Of several, the named one is taken."""
+    done = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192}).run(DISKS="/dev/sdb")
+    assert done.answers == {"partman-auto/disk": "/dev/sdb"}
+
+
+def test_a_mirror_of_two(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """RAID 1 names the third partition of both, as each kind of disk numbers them."""
+    machine = Machine(tmp_path, fake_tool, {"sda": 8192, "nvme0n1": 8192})
+    done = machine.run(DISKS="/dev/sda /dev/nvme0n1", COUNT="2", LAYOUT="raid1")
+    assert done.answers["partman-auto-raid/recipe"] == "1 2 0 ext4 / /dev/sda3#/dev/nvme0n1p3 ."
+
+
+@pytest.mark.parametrize(
+    ("disks", "settings", "reason"),
+    [
+        ({}, {}, "no disk was found"),
+        ({"sda": 8192, "sdb": 8192}, {}, "there are 2 disks (/dev/sda /dev/sdb); name one in the spec"),
+        ({"sda": 8192}, {"DISKS": "/dev/sdc"}, "there is no disk /dev/sdc; there is: /dev/sda"),
+        ({"sda": 2048}, {}, "the disk /dev/sda has 2048 MiB, and 4096 MiB are needed"),
+    ],
+)
+def test_refused(
+    tmp_path: Path, fake_tool: FakeTool, disks: dict[str, int], settings: dict[str, str], reason: str
+) -> None:
+    """No answer is given, the console says why, and the machine is switched off: a build ends at once."""
+    done = Machine(tmp_path, fake_tool, disks).run(**settings)
+    assert (done.code, done.answers, done.halted) == (1, {}, True)
+    assert done.said.startswith("skyvypack: error: ")
+    assert reason in done.said
+    assert "nothing was written to any disk" in done.said
+
+
+def test_a_person_chooses(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """Somebody at the machine is asked by the partitioner, as no disk is chosen."""
+    done = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192}).run(ATTENDED="yes")
+    assert (done.code, done.answers, done.halted) == (0, {}, False)
