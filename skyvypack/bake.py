@@ -29,6 +29,7 @@ from skyvypack import (
     runs,
     scan,
     seed,
+    targets,
     timings,
 )
 from skyvypack.accelerator import Accelerator, choose, qemu_version
@@ -40,12 +41,12 @@ from skyvypack.machine import find_ovmf
 from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
+from skyvypack.targets.bases import LOCAL
 from skyvypack.write import write
 
 if TYPE_CHECKING:
     from skyvypack.verify import Report
 
-LOCAL_TARGETS = ("qemu",)
 _SSH_MINUTES = 5
 # With all of an installation by Debian's installer before it.
 _INSTALL_MINUTES = 60
@@ -87,7 +88,7 @@ def bake(
 
     Args:
         spec: what to bake.
-        target: where the template will live; ``qemu`` bakes to disk files.
+        target: where the template will live; a disk is baked for it on this machine.
         output: the artifact becomes ``<output>/<name>-<version>-<target>/``.
         cache: the cache folder; `runs.cache_folder()` by default.
         force: bake although nothing changed, and replace an artifact of this name and version.
@@ -100,16 +101,20 @@ def bake(
         The artifact and what was proven.
 
     Raises:
-        InputError: the target cannot be baked here, the output or the cache cannot be written, or the output holds
-            something else in the artifact's place.
+        InputError: the spec's base cannot be baked on this machine, the output or the cache cannot be written, or the
+            output holds something else in the artifact's place.
         ToolMissing: a program is missing or too old.
         BakeFailed: a stage failed; the message says which and why.
         LeakFound: the finished disk holds a secret or an identity.
         ContractFailed: a booted clone broke the contract; nothing was published.
         SkyvypackError: a disk is full, or the mirror cannot be read.
     """
-    if target not in LOCAL_TARGETS:
-        raise InputError(f"target {target} cannot be baked", f"targets that can: {', '.join(LOCAL_TARGETS)}")
+    targets.source(target)  # refuses a target that there is not
+    if spec.base.kind not in LOCAL:
+        raise InputError(
+            f"a template for {target} that starts from base {spec.base.kind} is not baked on this machine",
+            f"bases that are: {', '.join(LOCAL)}",
+        )
     cache = cache or runs.cache_folder()
     bundle = render(spec, target, packer.installed())
     final = output / f"{spec.name}-{spec.version}-{target}"
@@ -280,7 +285,7 @@ class _Job:
         yield _Start(folder, self.spec.base.checksum or "none", None)
 
     def _accelerator(self, start: _Start) -> Accelerator:
-        wish = self.spec.target_settings(self.bundle.target)["accelerator"]
+        wish = self.spec.target_settings(self.bundle.target).get("accelerator", "auto")
         with self.progress.stage("accelerator", "Find out how guests run here"):
             chosen = choose(start.kernel, wish, cache=self.cache)
         self.progress.note("accelerator", f"{chosen.name}: {chosen.reason}")

@@ -114,10 +114,11 @@ def build(
     folder: Path,
     *,
     variables: Mapping[str, str],
-    console: Path,
+    console: Path | None,
     scratch: Path,
     scale: float = 1.0,
     secrets: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Run ``packer build``; call it from the main thread.
@@ -125,10 +126,12 @@ def build(
     Args:
         folder: the bundle.
         variables: Packer variables by name.
-        console: the file that the guest's serial log is written to; need not exist yet.
+        console: the file that the guest's serial log is written to; need not exist yet. None for a guest on another
+            machine: Packer's own deadlines hold there.
         scratch: a folder of this run, for Packer's cache and temporary files.
         scale: by how much every deadline grows, the accelerator's `scale`.
         secrets: Packer variables that must not stand in the process list.
+        environment: what Packer and its builder get besides; its values are not shown.
         progress: told about each stage and line; keeps the seconds of ``boot``, ``configure``, ``seal`` and
             ``compact``.
 
@@ -139,12 +142,15 @@ def build(
     progress = progress or Progress()
     # Without -force: an output folder that exists is not ours to remove.
     argv = ["packer", "build", "-machine-readable", "-color=false", *_arguments(variables), "."]
-    environment = _environment(secrets) | {
+    given = dict(environment or {})
+    environment = _environment(secrets) | given | {
         "PACKER_CACHE_DIR": str(scratch / "packer_cache"),
         "TMPDIR": _temporary(scratch, folder),
     }
     with progress.stage(STAGE, "Packer boots, configures and seals the guest"):
-        watch = _Watch(Console(console, scale), scale, progress, tuple((secrets or {}).values()))
+        hidden = (*(secrets or {}).values(), *given.values())
+        screen = Console(console or scratch / "no-console", scale)
+        watch = _Watch(screen, scale, progress, hidden, remote=console is None)
         with command.start(argv, cwd=folder, env=environment, stdout=subprocess.PIPE) as process:
             stopped = _follow(process, watch)
         if stopped:
@@ -170,8 +176,11 @@ def parse(line: str) -> Message | None:
 class _Watch:
     """What Packer and its guest said, and what follows from it."""
 
-    def __init__(self, console: Console, scale: float, progress: Progress, secrets: tuple[str, ...]) -> None:
+    def __init__(
+        self, console: Console, scale: float, progress: Progress, secrets: tuple[str, ...], *, remote: bool = False
+    ) -> None:
         self.console = console
+        self._remote = remote
         self._scale = scale
         self._progress = progress
         self._secrets = secrets
@@ -211,12 +220,12 @@ class _Watch:
         self.console.poll()
         parts = [f"packer build failed (exit code {returncode}): {self._reason()}"]
         ours = [line for line in self._said if line.startswith("skyvypack: ")]
-        if self._phase == "boot":
+        if self._phase == "boot" and not self._remote:
             diagnosis = self.console.diagnose()
             return BakeFailed("\n".join([*parts, f"likely cause: {diagnosis}"]), diagnosis.hint)
         parts += [f"  | {line}" for line in (ours or [*self._said])[-_SHOWN:]]
         hint = "the lines above are the guest's own" if ours else "the lines above are Packer's last ones"
-        if self._phase:
+        if self._phase and not self._remote:
             parts.append(f"the guest's last stage: {self.console.stage.name}")
         return BakeFailed("\n".join(parts), hint)
 
@@ -225,6 +234,8 @@ class _Watch:
         self._close_phase()
 
     def _hopeless(self) -> Diagnosis | None:
+        if self._remote:
+            return None
         if diagnosis := self.console.fatal():
             self._fatal_since = self._fatal_since or time.monotonic()
             return diagnosis if time.monotonic() - self._fatal_since > _LAST_WORDS else None

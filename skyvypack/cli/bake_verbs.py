@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skyvypack.cli import show
-from skyvypack.cli.options import cache_option, example, json_option, spec_option, target_option
+from skyvypack.cli.options import cache_option, example, json_option, spec_option, target_option, wish_options
 from skyvypack.errors import ContractFailed
 
 if TYPE_CHECKING:
     from skyvypack.bake import BakeResult
     from skyvypack.machine import Firmware
+    from skyvypack.registrar import Wishes
+    from skyvypack.spec.model import Spec
     from skyvypack.verify import Report
 
 
-@click.command(epilog=example("skyvypack bake\nskyvypack bake --spec web.yaml --format vmdk --format ova"))
+@click.command(
+    epilog=example(
+        "skyvypack bake\nskyvypack bake --spec web.yaml --format vmdk --format ova\n"
+        "skyvypack bake --target proxmox --channel stable --keep 3"
+    )
+)
 @spec_option
 @target_option
 @click.option(
@@ -34,44 +41,62 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Use the cached layer without asking the mirror for news.")
 @click.option("--no-verify", is_flag=True, help="Boot no clones: the template is not proven.")
 @click.option("--format", "formats", metavar="NAME", multiple=True, help="qcow2, raw, vmdk, ova, vhdx or vdi; repeat.")
+@click.option("--no-register", is_flag=True, help="Only bake; the target's platform is not touched.")
+@wish_options
 @json_option
+@click.pass_context
 def bake(
-    spec_file: Path,
-    target: str,
-    output: Path,
-    cache: Path | None,
-    force: bool,
-    offline: bool,
-    no_verify: bool,
-    formats: tuple[str, ...],
-    as_json: bool,
+    ctx: click.Context, /, spec_file: Path, target: str, as_json: bool, no_register: bool, no_verify: bool, **given: Any
 ) -> None:
-    """Bake a template and prove it on booted clones.
+    """Bake a template, prove it on booted clones, and register it.
 
-    It appears in the output folder only when everything is proven. Progress goes to standard error: live on a
+    It appears in the output folder only when everything is proven. Where the target is a platform, it is then
+    registered there, proven there and, with --channel, pointed to. Progress goes to standard error: live on a
     terminal, as lines elsewhere, as JSON lines with --json.
     """
-    from skyvypack.bake import bake as bake_template
-    from skyvypack.cli.display import reporter
+    from skyvypack import registrar
     from skyvypack.spec import load
 
     spec = load(spec_file)
+    wishes = registrar.Wishes(given.pop("channel"), given.pop("keep"), not no_verify, given.pop("manifest_url"))
+    if no_register or target not in registrar.names():
+        if wishes.channel or wishes.keep is not None:
+            raise click.UsageError("--channel and --keep are for templates that are registered")
+        _bake_only(spec, target, as_json, verify=not no_verify, **given)
+    else:
+        _bake_and_register(ctx, spec, target, as_json, wishes, given)
+
+
+def _bake_only(spec: Spec, target: str, as_json: bool, *, formats: tuple[str, ...], **given: Any) -> None:
+    from skyvypack.bake import bake as bake_template
+    from skyvypack.cli.display import reporter
+
     with reporter(as_json) as report:
-        result = bake_template(
-            spec,
-            target,
-            output=output,
-            cache=cache,
-            force=force,
-            offline=offline,
-            verify=not no_verify,
-            formats=formats or None,
-            report=report,
-        )
+        result = bake_template(spec, target, formats=formats or None, report=report, **given)
     if as_json:
         show.document(_facts(result))
     else:
         _print_result(result)
+
+
+def _bake_and_register(
+    ctx: click.Context, spec: Spec, target: str, as_json: bool, wishes: Wishes, given: dict[str, Any]
+) -> None:
+    from skyvypack.cli.display import reporter
+    from skyvypack.cli.registrar_verbs import print_registration, registration_facts
+    from skyvypack.registrar.deliver import BakeWishes, deliver
+
+    with reporter(as_json) as report:
+        done = deliver(spec, target, wishes=wishes, baking=BakeWishes(**given), report=report)
+    if as_json:
+        baked = {"bake": _facts(done.bake) if done.bake else None}
+        show.document(baked | {"registration": registration_facts(done.registration)})
+    else:
+        if done.bake:
+            _print_result(done.bake)
+            click.echo()
+        print_registration(done.registration)
+    ctx.exit(0 if done.registration.complete else 1)
 
 
 def _facts(result: BakeResult) -> dict[str, Any]:

@@ -76,3 +76,14 @@ def installed_packer() -> str:
     from skyvypack import command, packer
 
     return packer.installed() if command.which("packer") else "latest"
+
+
+def wish_options(command: Command) -> Command:
+    """``--channel``, ``--keep``, ``--manifest-url``: how a registration is done."""
+    for option in (
+        click.option("--channel", default="", metavar="NAME", help="Move this channel to it once it is verified."),
+        click.option("--keep", type=int, metavar="N", help="Then retire all but the newest N that nothing uses."),
+        click.option("--manifest-url", default="", metavar="URL", help="Where the manifest is published."),
+    ):
+        command = option(command)
+    return command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skyvypack.cli import show
-from skyvypack.cli.options import Command, example, json_option, spec_option
+from skyvypack.cli.options import Command, example, json_option, spec_option, wish_options
 
 if TYPE_CHECKING:
     from skyvypack.registrar import Plan, Reaped, Registration, Retirement
@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 
 def _target(command: Command) -> Command:
     return click.option("-t", "--target", required=True, help="Where the template lives; see `targets`.")(command)
-
-
-def wish_options(command: Command) -> Command:
-    """``--channel``, ``--keep``, ``--manifest-url``: how a registration is done."""
-    for option in (
-        click.option("--channel", default="", metavar="NAME", help="Move this channel to it once it is verified."),
-        click.option("--keep", type=int, metavar="N", help="Then retire all but the newest N that nothing uses."),
-        click.option("--manifest-url", default="", metavar="URL", help="Where the manifest is published."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command(

@@ -14,6 +14,7 @@ from skyvypack.registrar.contract import (
     Step,
     Template,
 )
+from skyvypack.registrar.find import names
 from skyvypack.registrar.flow import JobResult, Registration, Wishes, plan, register
 from skyvypack.registrar.journal import Entry, Journal, Run
 from skyvypack.registrar.upkeep import Reaped, Refusal, Retirement, describe, reap, retire
@@ -39,6 +40,7 @@ __all__ = [
     "Template",
     "Wishes",
     "describe",
+    "names",
     "plan",
     "reap",
     "register",

@@ -72,9 +72,10 @@ class Order:
     Args:
         spec: gives name, version, machine and settings.
         target: where.
-        digest: ``sha256:…`` of the disk, or of the bundle when the platform itself made the disk.
-        disk: the artifact's disk in the registrar's format; None after a remote bake.
-        source: id of the machine or template that Packer made on the platform; empty for a local artifact.
+        digest: ``sha256:…`` of the disk, or ``bundle:…`` of what Packer makes it from on the platform.
+        disk: the artifact's disk in the registrar's format; None for a remote bake.
+        source: id of the machine or template that Packer made on the platform; empty for a local artifact, and as long
+            as Packer has not made it.
         manifest: URL of the artifact's manifest, empty when it is published nowhere.
         verify: a clone will be booted on the platform.
     """
@@ -227,6 +228,10 @@ class Registrar(Protocol):
 
     def plan(self, order: Order) -> Sequence[Step]:
         """What `register` will make, one step for each journaled kind, in order; reads only."""
+        ...
+
+    def expect(self, order: Order, run: Run) -> Entry:
+        """Journal what Packer is about to make on the platform, by what it can be found before its id is known."""
         ...
 
     def register(self, order: Order, run: Run) -> Template:

@@ -8,6 +8,7 @@ earlier template is touched only when the new one is finished, verified and poin
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -127,21 +128,39 @@ class Prover(Protocol):
         ...
 
 
-def order_of(spec: Spec, target: str, source: Artifact | str, wishes: Wishes = Wishes()) -> Order:
+class Remote(Protocol):
+    """A bake on the platform itself; `skyvypack.registrar.deliver` has the one that runs Packer."""
+
+    @property
+    def digest(self) -> str:
+        """``bundle:…``: what the template is a function of."""
+        ...
+
+    def build(self, progress: Progress) -> str:
+        """Bake; returns the platform's id of what was made. A failure leaves nothing there."""
+        ...
+
+
+Source = Artifact | Path | Remote
+
+
+def order_of(spec: Spec, target: str, source: Source, wishes: Wishes = Wishes()) -> Order:
     """What is to be registered.
 
     Args:
         spec: what was baked.
         target: where it shall live.
-        source: the artifact; or the id of what Packer made on the platform.
+        source: the artifact or its folder; or a bake on the platform.
         wishes: for the manifest's URL.
 
     Raises:
         InputError: the artifact is of another spec, for another target, or lacks the disk format.
     """
     registrar = find(target)
-    if isinstance(source, str):
-        return Order(spec, target, f"packer:{source}", None, source, wishes.manifest, wishes.verify)
+    if isinstance(source, Path):
+        source = load(source)
+    if not isinstance(source, Artifact):
+        return Order(spec, target, source.digest, None, "", wishes.manifest, wishes.verify)
     if (source.name, source.version) != (spec.name, spec.version):
         raise InputError(
             f"{source.folder} holds {source.name} {source.version}, the spec is {spec.name} {spec.version}",
@@ -157,13 +176,13 @@ def order_of(spec: Spec, target: str, source: Artifact | str, wishes: Wishes = W
     return Order(spec, target, f"sha256:{disk.sha256}", disk, "", wishes.manifest, wishes.verify)
 
 
-def plan(spec: Spec, target: str, source: Artifact | Path | str, *, wishes: Wishes = Wishes()) -> Plan:
+def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes()) -> Plan:
     """What `register` would do. Only reads, here and on the platform.
 
     Args:
         spec: what was baked.
         target: where it shall live.
-        source: the artifact or its folder; or, as text, the id of what Packer made on the platform.
+        source: the artifact or its folder; or a bake on the platform.
         wishes: as for `register`.
 
     Raises:
@@ -171,7 +190,7 @@ def plan(spec: Spec, target: str, source: Artifact | Path | str, *, wishes: Wish
         RegistrarError: the platform could not be read although nothing stands in the way.
     """
     wishes.check()
-    order = order_of(spec, target, load(source) if isinstance(source, Path) else source, wishes)
+    order = order_of(spec, target, source, wishes)
     with find(target).connect(order.settings, Progress()) as registrar:
         standing, obstacles = survey(registrar, order, Journal(target))
         if obstacles:
@@ -226,7 +245,7 @@ def survey(registrar: Registrar, order: Order, journal: Journal) -> tuple[Templa
 def register(
     spec: Spec,
     target: str,
-    source: Artifact | Path | str,
+    source: Source,
     *,
     wishes: Wishes = Wishes(),
     prover: Prover | None = None,
@@ -240,7 +259,7 @@ def register(
     Args:
         spec: what was baked.
         target: where it shall live.
-        source: the artifact or its folder; or, as text, the id of what Packer made on the platform.
+        source: the artifact or its folder; or a bake on the platform.
         wishes: channel, how many to keep, whether to verify.
         prover: how a clone is proven; `skyvypack.verify.remote.RemoteProver` by default.
         logs: folder for the verification's report; None to keep none.
@@ -253,7 +272,7 @@ def register(
         ContractFailed: the clone broke the contract; the template is gone, earlier ones are as they were.
     """
     wishes.check()
-    order = order_of(spec, target, load(source) if isinstance(source, Path) else source, wishes)
+    order = order_of(spec, target, source, wishes)
     progress = Progress(report)
     journal = Journal(target)
     with ExitStack() as stack:
@@ -263,7 +282,8 @@ def register(
             standing, obstacles = survey(registrar, order, journal)
             if obstacles:
                 raise PreflightFailed(obstacles)
-        job = _Job(order, wishes, registrar, journal, progress, prover, logs)
+        remote = None if isinstance(source, (Artifact, Path)) else source
+        job = _Job(order, wishes, registrar, journal, progress, prover, logs, remote)
         return job.do(standing)
 
 
@@ -284,6 +304,7 @@ class _Job:
     progress: Progress
     prover: Prover | None
     logs: Path | None
+    remote: Remote | None
 
     def do(self, standing: Template | None) -> Registration:
         template, report, left = self._make(standing)
@@ -306,13 +327,23 @@ class _Job:
         """The finished template. Leaving `_run` by an error undoes it; `finish` is the moment after which it stays."""
         with self._run() as run:
             if standing is None:
-                with self.progress.stage("register", f"Register {self.order.title}"):
-                    template = self.registrar.register(self.order, run)
+                order = self._baked(run)
+                with self.progress.stage("register", f"Register {order.title}"):
+                    template = self.registrar.register(order, run)
             else:
                 template = standing
             report = self._verify(template, run)
             run.finish()
             return template, report, tuple(run.left)
+
+    def _baked(self, run: Run) -> Order:
+        """The order; for a bake on the platform, with the id of what it made."""
+        if self.remote is None:
+            return self.order
+        entry = self.registrar.expect(self.order, run)
+        made = self.remote.build(self.progress)
+        run.made(entry, made)
+        return dataclasses.replace(self.order, source=made)
 
     def _verify(self, template: Template, run: Run) -> Report | None:
         if not self.wishes.verify or template.verified:

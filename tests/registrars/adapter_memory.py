@@ -113,8 +113,15 @@ class MemoryRegistrar:
     def plan(self, order: Order) -> Sequence[Step]:
         return [Step("upload", "upload the disk"), Step("vm", f"make {order.title}")]
 
+    def expect(self, order: Order, run: Run) -> Entry:
+        return run.intend("packer", token=order.title)
+
     def register(self, order: Order, run: Run) -> Template:
         marks = order.marks(run.id)
+        if order.source:
+            facts = {"marks": marks, "run": run.id, "template": True, "channels": []}
+            self._change(order.source, **facts, created=len(self._platform.things()))
+            return next(one for one in self.describe(order.spec.name) if one.id == order.source)
         upload = self._create(run, "upload", f"{order.title}-{run.id}")
         vm = self._create(run, "vm", f"{order.title}-{run.id}", marks=marks, source=upload.id)
         self._change(vm.id, template=True, created=len(self._platform.things()), channels=[])
@@ -206,7 +213,7 @@ class MemoryRegistrar:
     def undo(self, entry: Entry) -> None:
         id = entry.id or self._find(entry.kind, entry.mark["token"])
         thing = self._platform.things().get(id)
-        if thing and thing.get("run") == entry.run:
+        if thing and thing.get("run", entry.run) == entry.run:
             self._delete(id)
 
     def _delete(self, id: str) -> None:

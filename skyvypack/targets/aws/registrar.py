@@ -83,6 +83,10 @@ class AwsRegistrar:
             image,
         ]
 
+    def expect(self, order: Order, run: Run) -> Entry:
+        """Packer's AMI has a name that no other of this account can have."""
+        return run.intend("packer", name=order.title, region=self.region.name)
+
     def register(self, order: Order, run: Run) -> Template:
         """See the contract."""
         if order.source:
@@ -261,6 +265,7 @@ class AwsRegistrar:
         undo: Mapping[str, Callable[[Region, Entry], None]] = {
             "snapshot": _undo_snapshot,
             "image": _undo_image,
+            "packer": _undo_packer,
             "instance": _undo_instance,
             "security-group": _undo_group,
             "object": lambda region, entry: s3.forget(region, entry.mark["bucket"], entry.mark["key"]),
@@ -306,6 +311,14 @@ def _undo_image(region: Region, entry: Entry) -> None:
         return
     left = tuple(filter(None, entry.mark.get("snapshots", "").split(",")))
     images.remove(region, found, run, left)
+
+
+def _undo_packer(region: Region, entry: Entry) -> None:
+    """An AMI of Packer's that nobody has marked yet, or this run."""
+    wanted = [{"Name": "name", "Values": [entry.mark["name"]]}]
+    for found in region.call("ec2", "describe_images", Filters=wanted, Owners=["self"])["Images"]:
+        if marks.read(found).get("run", entry.run) == entry.run:
+            images.remove(region, found, entry.run)
 
 
 def _undo_instance(region: Region, entry: Entry) -> None:

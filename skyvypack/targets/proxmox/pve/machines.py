@@ -122,6 +122,17 @@ def undo(api: Api, entry: Entry) -> None:
     destroy(api, node, vmid)
 
 
+def undo_packer(api: Api, entry: Entry) -> None:
+    """Remove what Packer made under a name of ours; a VM that carries another run's marks stays."""
+    for found in api.get("cluster/resources", type="vm"):
+        vmid, node = int(found["vmid"]), found["node"]
+        if found.get("name") != entry.mark["name"] or (entry.id and entry.id != str(vmid)):
+            continue
+        told = marks.read(api.get(f"{path(node, vmid)}/config"))
+        if told.get("run", entry.run) == entry.run:
+            destroy(api, node, vmid)
+
+
 def _stop(api: Api, upid: str) -> None:
     """End the task that makes a VM; it tidies up by itself."""
     try:

@@ -52,7 +52,8 @@ class ProxmoxRegistrar:
         api, settings = self._api, self._api.settings
         node = preflight.node(api)
         if order.disk is None:
-            return [Step("vm", f"mark VM {order.source} on {node} and make it a template")]
+            name = hardware.dns_name(order.title)
+            return [Step("vm", f"let Packer make VM {name} on {node}, mark it as ours and make it a template")]
         content = self._upload_content()
         name = hardware.dns_name(order.title)
         vmid = preflight.free_id(api, set())
@@ -64,6 +65,10 @@ class ProxmoxRegistrar:
 
     def _upload_content(self) -> str:
         return "iso" if preflight.imports_by_path(self._api) else "import"
+
+    def expect(self, order: Order, run: Run) -> Entry:
+        """Packer's VM has a name that nobody else's has, as the preflight has seen."""
+        return run.intend("packer", node=preflight.node(self._api), name=hardware.dns_name(order.title))
 
     def register(self, order: Order, run: Run) -> Template:
         """Make a template of an uploaded disk, or of what Packer made on the cluster."""
@@ -233,5 +238,9 @@ class ProxmoxRegistrar:
 
     def undo(self, entry: Entry) -> None:
         """Remove an upload or a VM that a run left."""
-        room = volumes if entry.kind in ("upload", "seed") else machines
-        room.undo(self._api, entry)
+        if entry.kind in ("upload", "seed"):
+            volumes.undo(self._api, entry)
+        elif entry.kind == "packer":
+            machines.undo_packer(self._api, entry)
+        else:
+            machines.undo(self._api, entry)

@@ -1,0 +1,171 @@
+"""From a spec to a registered template in one go: bake on this machine or on the platform, prove, register."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skyvypack import command, packer
+from skyvypack.bake import BakeResult, bake
+from skyvypack.bundle import Bundle
+from skyvypack.errors import BakeFailed
+from skyvypack.progress import Progress, Reporter, silent
+from skyvypack.registrar.contract import Plan
+from skyvypack.registrar.credentials import secret
+from skyvypack.registrar.find import find
+from skyvypack.registrar.flow import Prover, Registration, Wishes, plan, register
+from skyvypack.render import render
+from skyvypack.spec.model import Spec
+from skyvypack.targets.bases import LOCAL
+from skyvypack.write import write
+
+_WISHES = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What baking and registering came to.
+
+    Args:
+        registration: what stands on the platform.
+        bake: what was baked on this machine; None for a bake on the platform.
+    """
+
+    registration: Registration
+    bake: BakeResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BakeWishes:
+    """How a bake on this machine is to be done; see `skyvypack.bake`."""
+
+    output: Path = Path("output")
+    cache: Path | None = None
+    force: bool = False
+    offline: bool = False
+    formats: Sequence[str] = field(default_factory=tuple)
+
+
+def deliver(
+    spec: Spec,
+    target: str,
+    *,
+    wishes: Wishes = _WISHES,
+    baking: BakeWishes = BakeWishes(),
+    prover: Prover | None = None,
+    report: Reporter = silent,
+) -> Delivery:
+    """Bake a template, prove it, and register it.
+
+    A spec whose base is ``bootstrap`` or ``cloud-image`` is baked on this machine; one that starts from an ISO or from
+    a template of the platform is baked there, by Packer.
+
+    Args:
+        spec: what to bake.
+        target: where the template will live.
+        wishes: as for `register`; its ``verify`` also holds for the clones of a local bake.
+        baking: how a bake on this machine is to be done.
+        prover: as for `register`.
+        report: called with each `Event`.
+
+    Raises:
+        SkyvypackError: as of `skyvypack.bake` and `register`. After a failed registration the artifact still stands.
+    """
+    wishes.check()
+    if spec.base.kind not in LOCAL:
+        remote = PackerOnPlatform.of(spec, target)
+        logs = baking.output / f"{spec.name}-{spec.version}-{target}.logs"
+        return Delivery(register(spec, target, remote, wishes=wishes, prover=prover, logs=logs, report=report))
+    formats = (find(target).DISK, *(baking.formats or spec.target_settings(target)["formats"]))
+    baked = bake(
+        spec,
+        target,
+        output=baking.output,
+        cache=baking.cache,
+        force=baking.force,
+        offline=baking.offline,
+        verify=wishes.verify,
+        formats=tuple(dict.fromkeys(formats)),
+        report=report,
+    )
+    logs = baking.output / f"{baked.artifact.folder.name}.logs"
+    done = register(spec, target, baked.artifact, wishes=wishes, prover=prover, logs=logs, report=report)
+    return Delivery(done, baked)
+
+
+def plan_delivery(spec: Spec, target: str, *, wishes: Wishes = _WISHES) -> Plan:
+    """What `deliver` would do on the platform, for a bake there. Only reads.
+
+    Raises:
+        SkyvypackError: as of `plan`.
+    """
+    return plan(spec, target, PackerOnPlatform.of(spec, target), wishes=wishes)
+
+
+@dataclass(frozen=True, slots=True)
+class PackerOnPlatform:
+    """A bake by Packer's builder for the platform; see `skyvypack.registrar.flow.Remote`.
+
+    Args:
+        bundle: what Packer is given.
+    """
+
+    bundle: Bundle
+
+    @classmethod
+    def of(cls, spec: Spec, target: str) -> PackerOnPlatform:
+        """The bake of a spec, for the Packer that is installed here.
+
+        Raises:
+            ToolMissing: Packer is missing or too old.
+            InputError: the spec cannot be baked on the platform.
+        """
+        return cls(render(spec, target, packer.installed()))
+
+    @property
+    def digest(self) -> str:
+        """Of the bundle."""
+        return f"bundle:{self.bundle.digest}"
+
+    def build(self, progress: Progress) -> str:
+        """Let Packer bake, and read from its manifest what it made.
+
+        Raises:
+            BakeFailed: Packer failed, and has removed what it made; or its manifest names nothing.
+        """
+        with tempfile.TemporaryDirectory(prefix="skyvypack-") as scratch:
+            folder = write(self.bundle, Path(scratch) / "bundle")
+            command.run(["sh", "prepare.sh"], cwd=folder)
+            packer.init(folder, self.bundle.dialect)
+            packer.build(
+                folder,
+                variables={},
+                console=None,
+                scratch=Path(scratch),
+                environment=self._environment(),
+                progress=progress,
+            )
+            return _made(folder / "packer-manifest.json")
+
+    def _environment(self) -> dict[str, str]:
+        """What the bundle's variables take from the environment, and what the platform's SDK does."""
+        named = re.findall(r'env\("(\w+)"\)', self.bundle.files["skyvyos.pkr.hcl"])
+        prefixes = tuple(getattr(find(self.bundle.target), "ENVIRONMENT", ()))
+        found = {name: value for name, value in os.environ.items() if prefixes and name.startswith(prefixes)}
+        return found | {name: value for name in named if (value := secret(name))}
+
+
+def _made(manifest: Path) -> str:
+    """The id of the last thing in Packer's manifest; amazon's are ``region:id,region:id``, the home region first."""
+    try:
+        builds = json.loads(manifest.read_text())["builds"]
+        id: str = builds[-1]["artifact_id"].partition(",")[0].rpartition(":")[2]
+    except (OSError, ValueError, LookupError) as error:
+        hint = "run again with --debug, and report what Packer says"
+        raise BakeFailed("Packer ended well, but its manifest names nothing", hint) from error
+    return id
