@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-from skyvypack import targets
+from skyvypack import assets, targets
 from skyvypack.cli.app import cli
 from skyvypack.cli.list_verbs import setting_rows
 from skyvypack.lint import RULES as LINT_RULES
@@ -22,10 +23,18 @@ from skyvypack.profiles import profiles
 from skyvypack.roles import Definition, catalog
 from skyvypack.spec import Machine, json_schema
 from skyvypack.spec.fields import RULES
+from skyvypack.verify.requirements import rows
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 # Defaults that the model holds, not the rules.
 _DEFAULTS = {"machine": {key: {"default": value} for key, value in asdict(Machine()).items()}}
+# What `verify` does with every clone, whatever its roles.
+_EVERY_CLONE = (
+    ("Boots by BIOS from virtio-blk and by UEFI from NVMe, and once more after a restart", ("BAS-6",)),
+    ("The disk is enlarged before the restart", ("BAS-4",)),
+    ("Its identity is its own, survives a restart and differs from the other clone's in every part", ("BAS-7",)),
+    ("cloud-init applied the first-boot user-data", ("NET-1",)),
+)
 MARK = "<!-- Made by docs/generate_reference.py: do not edit. -->"
 
 
@@ -34,6 +43,7 @@ def pages() -> dict[str, str]:
     return {
         "spec.md": _page("The spec", _spec()),
         "roles.md": _page("Roles", _roles()),
+        "requirements.md": _page("Requirements", _requirements()),
         "targets.md": _page("Targets", _targets()),
         "lint.md": _page("The rules of lint", _lint()),
         "cli.md": _page("The command line", _cli()),
@@ -96,6 +106,40 @@ def _role(role: Definition) -> Iterator[str]:
     yield ""
     if role.settings:
         yield from _settings(role.settings)
+
+
+def _requirements() -> Iterator[str]:
+    yield "What a template must be, and the check that shows it on a booted clone: `skyvypack verify` runs them all."
+    yield "A check is a test of a role's contract, `cloud-init/<role>/test_contract.py`; those of `clone` every clone"
+    yield "goes through (`skyvypack/verify/clones.py`)."
+    yield ""
+    checks = checks_by_requirement()
+    table = []
+    for name, row in rows().items():
+        told = [f"`{role}`: {words}" for role, words in checks.get(name, ())]
+        table.append((f"**{name}**", row.fact, "<br>".join(told) or row.elsewhere))
+    yield from _table(("id", "fact", "check"), table)
+
+
+def checks_by_requirement() -> dict[str, list[tuple[str, str]]]:
+    """The checks of each requirement's id: role, and what the check shows in words."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path in sorted(assets.roles().glob("*/test_contract.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                words = " ".join((ast.get_docstring(node) or "").split())
+                for name in _marked(node.decorator_list):
+                    found.setdefault(name, []).append((path.parent.name, words))
+    for words, names in _EVERY_CLONE:
+        for name in names:
+            found.setdefault(name, []).append(("clone", words))
+    return found
+
+
+def _marked(decorators: Sequence[ast.expr]) -> Iterator[str]:
+    for mark in decorators:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.requirement":
+            yield from (ast.literal_eval(word) for word in mark.args)
 
 
 def _targets() -> Iterator[str]:

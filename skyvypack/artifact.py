@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skyvypack import disk, ova, runs
+from skyvypack import disk, inventory, ova, recipe, runs
 from skyvypack.errors import BakeFailed, InputError
+from skyvypack.inventory import Package
 from skyvypack.progress import Event, Progress
 from skyvypack.spec.model import Spec
 
@@ -137,19 +138,13 @@ def _described(path: Path, format: str) -> DiskFile:
     return DiskFile(path, format, path.stat().st_size, disk.sha256(path))
 
 
-def packages(raw: Path) -> tuple[tuple[str, str], ...]:
-    """Name and version of every package that is installed on a finished disk, by name.
+def packages(raw: Path) -> tuple[Package, ...]:
+    """Every package that is installed on a finished disk, by name.
 
     Args:
         raw: the disk as a raw image.
     """
-    found = []
-    status = disk.root(raw).read_path("/var/lib/dpkg/status").decode(errors="replace")
-    for paragraph in status.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
-        if fields.get("Status", "").endswith(" installed"):
-            found.append((fields["Package"], fields["Version"]))
-    return tuple(sorted(found))
+    return inventory.parse(disk.root(raw).read_path("/var/lib/dpkg/status").decode(errors="replace"))
 
 
 def write_manifest(
@@ -159,7 +154,7 @@ def write_manifest(
     target: str,
     *,
     inputs: Mapping[str, str],
-    packages: Iterable[tuple[str, str]],
+    packages: Sequence[Package],
     timings: Mapping[str, float],
     tools: Mapping[str, str],
     accelerator: Mapping[str, str],
@@ -176,7 +171,7 @@ def write_manifest(
         spec: what was baked.
         target: what for.
         inputs: digests and times of all that it was made from, by name.
-        packages: name and version of each.
+        packages: all that are installed; they are also counted for each role.
         timings: seconds by stage.
         tools: version of each program that took part, by name.
         accelerator: ``name`` and ``reason``.
@@ -194,7 +189,8 @@ def write_manifest(
             {"path": file.path.name, "format": file.format, "size": file.size, "sha256": file.sha256} for file in files
         ],
         "contents": sorted({*_contents(folder), MANIFEST}),
-        "packages": [{"name": name, "version": version} for name, version in packages],
+        "packages": [{"name": one.name, "version": one.version, "kib": one.kib} for one in packages],
+        "sizes": {name: asdict(size) for name, size in inventory.sizes(packages, spec, recipe.packages(spec)).items()},
         "timings": dict(timings),
         "tools": dict(tools),
         "accelerator": dict(accelerator),

@@ -106,8 +106,8 @@ def _configuration(spec: Spec, target: str) -> dict[str, Any]:
     if spec.base.kind not in ("bootstrap", "iso"):
         config["apt"]["conf"] = 'APT::Install-Recommends "false";\n'
         config |= {"package_update": True, "packages": _packages(spec, target)}
-    config["write_files"] = [_write_file(file) for file in files]
-    config["runcmd"] = [_script(spec.roles)]
+    config["write_files"] = [_write_file(file) for file in (*files, *spec.files)]
+    config["runcmd"] = [_script(spec)]
     return config
 
 
@@ -147,8 +147,11 @@ def _clone_config(target: str) -> str:
     return "# Written at bake by skyvypack.\n" + found + yaml.dump(config, Dumper=_Dumper, sort_keys=False)
 
 
-def _script(roles: Sequence[Role]) -> str:
-    """The shell script that runs last: each role's units and commands, every step with a name for its failure."""
+def _script(spec: Spec) -> str:
+    """The shell script that runs last: each role's units and commands, and the spec's own commands.
+
+    Every step has a name for its failure.
+    """
     lines = [
         "set -e",
         "export DEBIAN_FRONTEND=noninteractive",
@@ -164,8 +167,9 @@ def _script(roles: Sequence[Role]) -> str:
         # Enabling a masked unit is refused. Nothing starts by this: its start was cancelled, and nobody asks again.
         shlex.join(["systemctl", "unmask", "--runtime", *_APT_UNITS]),
     ]
-    for role in roles:
+    for role in spec.roles:
         lines += _role_steps(role)
+    lines += _commands("spec", spec.commands)
     lines += ["step='end'", "say 'configured'"]
     return "\n".join(lines) + "\n"
 
@@ -176,9 +180,13 @@ def _role_steps(role: Role) -> Iterator[str]:
     if units:
         yield f"step={shlex.quote(f'role {role.name}, units')}"
         yield from units
-    for number, command in enumerate(role.commands, 1):
+    yield from _commands(f"role {role.name}", role.commands)
+
+
+def _commands(whose: str, commands: Sequence[str]) -> Iterator[str]:
+    for number, command in enumerate(commands, 1):
         title = command.strip().splitlines()[0]
-        yield f"step={shlex.quote(f'role {role.name}, command {number}: {title}')}"
+        yield f"step={shlex.quote(f'{whose}, command {number}: {title}')}"
         # A shell of its own: folders, variables and options of one command do not reach the next.
         yield f"(\n{command.strip()}\n)"
 

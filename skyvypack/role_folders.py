@@ -21,7 +21,8 @@ RELEASES = ("trixie", "bookworm")
 _UNIT_NAME = r"[A-Za-z0-9@:_.\\-]+\.(service|socket|timer|target|path|mount|automount|swap|slice)"
 _REASON: Rule = {"type": "string", "empty": False, "doc": "why"}
 _ORIGIN: Rule = {"type": "string", "allowed": list(ORIGINS), "doc": "only with this origin of the role's packages"}
-# A package or a unit: why, and the releases and the origin that have it when not all do.
+_WHEN: Rule = {"type": ["string", "boolean"], "doc": "left out if it renders to false or nothing"}
+# A package or a unit: why, and the releases, the origin and the settings that have it when not all do.
 _REASONED: Rule = {
     "type": "dict",
     "short": "reason",
@@ -29,6 +30,7 @@ _REASONED: Rule = {
         "reason": {**_REASON, "required": True},
         "debian": {"type": "list", "minlength": 1, "schema": {"type": "string", "allowed": list(RELEASES)}},
         "origin": _ORIGIN,
+        "when": _WHEN,
     },
 }
 _UNITS: Rule = {
@@ -81,7 +83,7 @@ _FILE: Rule = {
     "schema": {
         "mode": {"type": "string", "doc": "octal, in quotes"},
         "owner": {"type": "string", "doc": "user:group"},
-        "when": {"type": ["string", "boolean"], "doc": "left out if it renders to false or nothing"},
+        "when": _WHEN,
     },
 }
 ROLE_RULES: Mapping[str, Rule] = {

@@ -298,19 +298,23 @@ class _Maker:
             summary=self._definition.summary,
             folder=self._definition.folder,
             requires=self._definition.requires,
-            packages=self._reasons(self._content["packages"]),
+            packages=self._reasons(("packages",), self._content["packages"]),
             settings=self._settings,
             ports=ports,
-            services=Services(**{how: self._reasons(units) for how, units in self._content["services"].items()}),
+            services=self._services(),
             files=(*files, *_apt_files(repositories)),
             commands=tuple(command for command in commands if command.strip()),
             repositories=repositories,
         )
 
+    def _services(self) -> Services:
+        groups = self._content["services"].items()
+        return Services(**{how: self._reasons(("services", how), units) for how, units in groups})
+
     def _refuse(self) -> None:
         """Add what this role cannot be, at the place where the spec chose it."""
         for number, entry in enumerate(self._content["refuse"]):
-            if self._leaf(("refuse", number, "when"), entry["when"]).strip().lower() not in _NO:
+            if self._is_wanted(("refuse", number), entry):
                 told = [self._leaf(("refuse", number, key), entry.get(key, "")) for key in ("reason", "hint")]
                 self._problems.append(self._choice.document.problem(self._choice.path, *told))
 
@@ -318,9 +322,13 @@ class _Maker:
         """Whether this Debian release and this origin have it."""
         return self._debian in entry.get("debian", [self._debian]) and self._origin == entry.get("origin", self._origin)
 
-    def _reasons(self, entries: Mapping[str, Any]) -> dict[str, str]:
+    def _is_wanted(self, place: Place, entry: Mapping[str, Any]) -> bool:
+        return self._leaf((*place, "when"), entry.get("when", "true")).strip().lower() not in _NO
+
+    def _reasons(self, place: Place, entries: Mapping[str, Any]) -> dict[str, str]:
         """What there is here, with the reason for each."""
-        return {name: entry["reason"] for name, entry in entries.items() if self._here(entry)}
+        here = {name: entry for name, entry in entries.items() if self._here(entry)}
+        return {name: entry["reason"] for name, entry in here.items() if self._is_wanted((*place, name), entry)}
 
     def _repositories(self, files: Sequence[RoleFile]) -> tuple[Repository, ...]:
         keys = {file.path: file.text for file in files}
@@ -359,7 +367,7 @@ class _Maker:
         repositories = [entry for entry in self._content["repositories"].values() if entry["key"] == path]
         if repositories and not any(map(self._here, repositories)):
             return None
-        if self._leaf((*place, "when"), options.get("when", "true")).strip().lower() in _NO:
+        if not self._is_wanted(place, options):
             return None
         mode = self._fitting((*place, "mode"), options.get("mode", "0644"), "[0-7]{3,4}", "an octal mode")
         account = r"[a-z_][a-z0-9_-]*"

@@ -47,7 +47,7 @@ def scan(raw: Path, *, forbidden: Mapping[str, bytes], spec: Spec) -> list[str]:
     """
     system = disk.root(raw)
     tree = {entry.path: entry for entry in system.walk()}
-    placed = {file.path: file.text for role in spec.roles for file in role.files}
+    placed = {file.path: file.text for file in (*(file for role in spec.roles for file in role.files), *spec.files)}
     job = _Scan(raw, system, tree, _owned(system, tree), placed)
     job.check_paths()
     job.check_texts()

@@ -65,7 +65,8 @@ def contract(role: str) -> dict[str, tuple[set[str], str]]:
     found = {}
     for node in ast.parse((assets.roles() / role / "test_contract.py").read_text()).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            marks = [mark for mark in node.decorator_list if isinstance(mark, ast.Call)]
+            calls = [mark for mark in node.decorator_list if isinstance(mark, ast.Call)]
+            marks = [mark for mark in calls if ast.unparse(mark.func) == "pytest.mark.requirement"]
             ids = {ast.literal_eval(word) for mark in marks for word in mark.args}
             found[node.name] = (ids, ast.get_docstring(node) or "")
     return found

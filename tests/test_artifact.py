@@ -16,11 +16,15 @@ import pytest
 from skyvypack import artifact, disk
 from skyvypack.artifact import Artifact, DiskFile
 from skyvypack.errors import BakeFailed, InputError
+from skyvypack.inventory import Package
 from skyvypack.progress import Event, Progress
 from skyvypack.spec.model import Machine, Mirror, Spec, User
 
 CANARY = "canary-7f3a"
 SPEC = Spec("web", "1.0.0", "trixie", roles=(), machine=Machine(cpus=4, memory=3072))
+
+
+SUDO = Package("sudo", "1.9-1", 6000, core=False, needs=(), provides=())
 
 
 def make(folder: Path, content: str = "disk", spec: Spec = SPEC) -> Artifact:
@@ -37,7 +41,7 @@ def make(folder: Path, content: str = "disk", spec: Spec = SPEC) -> Artifact:
         spec,
         "qemu",
         inputs={"bundle": "b", "layer": "l"},
-        packages=[("sudo", "1.9-1")],
+        packages=[SUDO],
         timings={"packer": 96.2},
         tools={"packer": "1.6.6"},
         accelerator={"name": "tcg", "reason": "no kvm"},
@@ -58,7 +62,8 @@ def test_manifest_says_everything(tmp_path: Path) -> None:
     assert read.file("qcow2").path == tmp_path / "moved" / "web-1.0.0.qcow2"
     assert (read.name, read.version, read.target, read.manifest["debian"]) == ("web", "1.0.0", "qemu", "trixie")
     assert read.manifest["contents"] == ["logs/console.log", "manifest.json", "web-1.0.0.qcow2"]
-    assert read.manifest["packages"] == [{"name": "sudo", "version": "1.9-1"}]
+    assert read.manifest["packages"] == [{"name": "sudo", "version": "1.9-1", "kib": 6000}]
+    assert read.manifest["sizes"]["(spec)"] == {"packages": 1, "kib": 6000}
 
 
 def test_manifest_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +247,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.tool
 def test_packages(raw: Path) -> None:
     """Installed packages are read from the disk itself; removed ones are not among them."""
-    assert artifact.packages(raw) == (("sudo", "1.9-1"),)
+    assert [(package.name, package.version) for package in artifact.packages(raw)] == [("sudo", "1.9-1")]
 
 
 @pytest.mark.tool

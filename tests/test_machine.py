@@ -106,23 +106,23 @@ def test_forward_is_made_once_and_its_port_is_read_from_qemu(qmp):
 def test_port_answers_only_when_the_guest_completed_the_connection(monkeypatch, tmp_path, state, answer):
     """QEMU accepts for the guest; only its table tells a silent server from a firewall that drops."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        ours = []
-        monkeypatch.setattr(Monitor, "forward", lambda self, port: server.getsockname()[1])
-
-        def connections(self):
-            ours.append(server.accept()[0]) if not ours else None
-            return [Connection(state, 22, ours[0].getpeername()[1])]
-
-        monkeypatch.setattr(Monitor, "connections", connections)
+        door = server.getsockname()[1]
+        # Another client's, from before ours; in QEMU's table the source of both is the port that is forwarded.
+        earlier = Connection("ESTABLISHED", door, 5432)
+        ours = Connection(state, door, 5432)
+        tables = iter([[earlier]])
+        monkeypatch.setattr(Monitor, "forward", lambda self, port: door)
+        monkeypatch.setattr(Monitor, "connections", lambda self: next(tables, [earlier, ours]))
         assert Clone("bios", "bios", "tester", tmp_path).answers(5432, seconds=0.3) is answer
-        ours[0].close()
 
 
 def test_port_that_hangs_up_does_not_answer(monkeypatch, tmp_path):
     """A refused connection reaches us as an end of file."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(Monitor, "forward", lambda self, port: server.getsockname()[1])
-        monkeypatch.setattr(Monitor, "connections", lambda self: server.accept()[0].close() or [])
+        looks = iter([list])
+        hang_up = lambda: server.accept()[0].close() or []  # noqa: E731
+        monkeypatch.setattr(Monitor, "connections", lambda self: next(looks, hang_up)())
         assert Clone("bios", "bios", "tester", tmp_path).answers(81, seconds=2) is False
 
 

@@ -25,6 +25,7 @@ PURE = (
     "role_folders.py",
     "roles.py",
     "repositories.py",
+    "inventory.py",
     "profiles.py",
     "cloudinit.py",
     "dialect.py",

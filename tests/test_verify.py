@@ -220,7 +220,7 @@ def test_good_report_passes_and_reads_well():
     """`require` is silent; the summary has counts, requirements and boot times; JSON holds everything."""
     report = make_report(make_check(), make_check("skipped", "TOY-2", message="no second disk"))
     report.require()
-    assert report.summary().splitlines() == [
+    assert report.summary().splitlines()[:5] == [
         "toy 1.0: proven (1 passed, 0 failed, 1 skipped)",
         "  proved: TOY-1",
         "  not proven: TOY-2: on bios: no second disk",

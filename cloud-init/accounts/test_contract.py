@@ -17,6 +17,7 @@ def account(host):
     host.run(f"userdel -rf {ACCOUNT}")
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PWD-1")
 def test_a_weak_password_is_refused_and_a_strong_one_is_hashed_with_yescrypt(host, account, settings):
     """Too short, or of too few classes: refused, though root sets it; a strong one is stored as yescrypt."""
@@ -37,6 +38,7 @@ def test_files_of_a_new_account_are_its_own(host, account, settings):
     assert ageing == [str(settings[key]) for key in keys]
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PWD-1")
 def test_wrong_passwords_lock_an_account(host, account, settings):
     """Each wrong password counts, the set number of them locks, and the lock can be lifted."""

@@ -20,6 +20,7 @@ def test_profiles_are_loaded_and_enforced(host, settings, roles):
         assert host.file(f"/etc/apparmor.d/disable/{profile}").is_symlink
 
 
+@pytest.mark.once
 @pytest.mark.requirement("AA-1")
 def test_a_profile_really_confines(host):
     """A program cannot read any more what a profile denies it."""

@@ -12,6 +12,7 @@ BEGIN = """
 """
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_borg_saves_and_restores(host):
     """What went into an archive comes out of it."""
@@ -19,6 +20,7 @@ def test_borg_saves_and_restores(host):
     assert host.check_output(f"{BEGIN} {script}; cat data/file") == "kept"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_duplicity_saves_and_restores(host):
     """What went into a backup comes out of it."""
@@ -27,6 +29,7 @@ def test_duplicity_saves_and_restores(host):
     assert host.check_output(f"{BEGIN} {script}; cat $folder/out/file") == "kept"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_rsync_copies(host):
     """A folder is copied."""

@@ -24,6 +24,7 @@ def test_debian_of_the_chosen_release_on_amd64(host, spec, os_release):
     assert host.run("test -d /srv/www -a -d /var/www").rc == 0
 
 
+@pytest.mark.once
 @pytest.mark.requirement("BAS-2")
 def test_nothing_graphical_and_no_recommends(host):
     """No X server, desktop or sound package; apt installs no recommends."""
@@ -32,6 +33,37 @@ def test_nothing_graphical_and_no_recommends(host):
     pattern = r"xserver-.*|x11-(common|utils|xserver-utils)|xorg.*|gnome-.*|kde-.*|pulseaudio.*|pipewire.*|alsa-utils"
     assert not {name for name in names if re.fullmatch(pattern, name)}
     assert 'APT::Install-Recommends "false";' in host.check_output("apt-config dump APT::Install-Recommends")
+
+
+def names_of(relations):
+    """Each alternative of a field such as Depends: a list of lists of names."""
+    groups = [group.split("|") for group in relations.split(",") if group.strip()]
+    return [[re.split(r"[\s:(]", one.strip())[0] for one in group] for group in groups]
+
+
+@pytest.mark.once
+@pytest.mark.requirement("BAS-2")
+def test_every_package_was_asked_for_or_is_needed(host, spec):
+    """No package is there that neither a role, nor the spec, nor Debian's core, nor a dependency of these explains."""
+    if spec.base != "bootstrap":
+        pytest.skip("a base that was not made of the roles' packages has more")
+    fields = "${db:Status-Abbrev}\t${Package}\t${Essential}\t${Priority}\t${Depends},${Pre-Depends}\t${Provides}\n"
+    rows = [row.split("\t") for row in host.check_output(f"dpkg-query -W -f '{fields}'").splitlines()]
+    rows = [row[1:] for row in rows if row[0].startswith("ii")]
+    needs = {name: names_of(depends) for name, _, _, depends, _ in rows}
+    providers = {name: {name} for name in needs}
+    for name, *_, provides in rows:
+        for (provided,) in names_of(provides):
+            providers.setdefault(provided, set()).add(name)
+    open_ = {name for name, essential, priority, *_ in rows if essential == "yes" or priority == "required"}
+    open_ |= {"apt", *spec.requested} & set(needs)
+    explained = set()
+    while open_:
+        name = open_.pop()
+        explained.add(name)
+        for alternatives in needs[name]:
+            open_ |= {found for one in alternatives for found in providers.get(one, ())} - explained
+    assert set(needs) - explained == set()
 
 
 @pytest.mark.requirement("BAS-3")
@@ -140,6 +172,12 @@ def test_the_system_runs_and_nothing_failed(host, services):
     assert dead == []
 
 
+@pytest.mark.requirement("SRV-1")
+def test_the_boot_is_over_and_timed(host):
+    """systemd-analyze tells how long kernel and services took."""
+    assert re.search(r"Startup finished in .*\(userspace\) = ", host.check_output("systemd-analyze time"))
+
+
 def test_clock_zone_and_locale_are_those_of_the_spec(host, settings):
     """Time zone, locale and time servers follow the settings."""
     assert host.check_output("readlink -f /etc/localtime").endswith(f"/{settings['timezone']}")
@@ -147,3 +185,31 @@ def test_clock_zone_and_locale_are_those_of_the_spec(host, settings):
     assert settings["locale"].lower().replace("-", "") in host.check_output("locale -a").lower().replace("-", "")
     servers = host.check_output("systemd-analyze cat-config systemd/timesyncd.conf | grep ^NTP= || :")
     assert servers == (f"NTP={' '.join(settings['ntp_servers'])}" if settings["ntp_servers"] else "")
+
+
+def test_files_and_packages_of_the_spec_are_there(host, spec):
+    """What the spec adds by itself: each file with its text, mode and owner, each package."""
+    for file in spec.files:
+        there = host.file(file["path"])
+        assert there.content_string == file["text"], file["path"]
+        assert f"{there.mode:04o}" == file["mode"].rjust(4, "0")
+        assert f"{there.user}:{there.group}" == file["owner"]
+    if spec.packages:
+        assert host.run(f"dpkg -s {' '.join(spec.packages)}").rc == 0
+
+
+def test_swap_and_proxy_are_those_of_the_settings(host, settings):
+    """The swap file has its size and is used; the proxy reaches apt, logins and services."""
+    script = """
+        swapon --show=NAME,SIZE --bytes --noheadings --raw
+        echo =; sh -lc 'echo $http_proxy'
+        echo =; systemctl show-environment | sed -n 's/^http_proxy=//p'
+        echo =; apt-config dump Acquire::http::Proxy
+    """
+    shown = re.split(r"^=$", host.run(script).stdout, flags=re.M)
+    swap, login, services, apt = (part.strip() for part in shown)
+    assert bool(swap) == (settings["swap"] > 0)
+    assert not swap or abs(int(swap.split()[1]) // 1024**2 - settings["swap"]) <= 1
+    assert login == settings["proxy"]
+    assert services in (settings["proxy"], "")
+    assert not settings["proxy"] or settings["proxy"] in apt

@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.once
 @pytest.mark.requirement("CRT-1")
 def test_certbot_has_its_plugin_for_nginx(host, settings):
     """certbot knows nginx as a way to get and to install certificates, and takes our configuration."""
@@ -20,6 +21,7 @@ def test_renewal_runs_by_itself(host):
     assert host.run("systemctl start certbot.service").rc == 0
 
 
+@pytest.mark.once
 @pytest.mark.requirement("CRT-1", "NGX-1")
 def test_a_new_certificate_reaches_nginx(host):
     """The hook that is run after a renewal reloads nginx."""

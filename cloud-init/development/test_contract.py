@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_a_program_is_built_from_a_makefile(host):
     """make, gcc, g++ and pkg-config work together."""
@@ -20,6 +21,7 @@ def test_a_program_is_built_from_a_makefile(host):
     assert host.check_output(script).split()[0] == "built"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_git_keeps_a_change(host):
     """A commit can be made and read back."""
@@ -34,6 +36,7 @@ def test_git_keeps_a_change(host):
     assert host.check_output(script) == "kept"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_editor_and_http_client_are_there(host):
     """vim and curl run."""

@@ -34,6 +34,7 @@ def test_the_jails_are_up(host, roles, settings):
     assert times.split() == [str(settings["bantime"]), str(settings["findtime"])]
 
 
+@pytest.mark.once
 @pytest.mark.requirement("F2B-1", "SSH-1")
 def test_failed_logins_get_an_address_banned(host, neighbour, roles, settings):
     """After as many logins without a right key as the settings allow, sshd does not answer this address."""
@@ -49,6 +50,7 @@ def test_failed_logins_get_an_address_banned(host, neighbour, roles, settings):
     assert host.run(connect).rc != 0
 
 
+@pytest.mark.once
 @pytest.mark.requirement("F2B-1")
 def test_a_jail_in_the_drop_in_folder_is_taken(host):
     """A file beside ours adds a jail for a service of one's own."""

@@ -33,6 +33,7 @@ def test_services_of_users_have_the_limits_too(host, roles, clone):
     }
 
 
+@pytest.mark.once
 @pytest.mark.requirement("RES-2")
 def test_the_limit_of_open_files_is_where_it_should_be(host, roles):
     """A service cannot open as many files as the limit says, and can open some hundred fewer."""

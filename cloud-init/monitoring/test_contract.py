@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.once
 @pytest.mark.requirement("TLS-1")
 def test_the_tools_are_there(host):
     """Each runs far enough to be there with its libraries."""

@@ -1,5 +1,9 @@
 """The contract of role nginx."""
 
+import socket
+import ssl
+import struct
+
 import pytest
 
 # A whole configuration that uses each snippet the way its comment says.
@@ -52,17 +56,49 @@ def test_pages_of_srv_www_are_served_and_logged(host, settings):
     assert host.file("/var/log/nginx/error.log").exists
 
 
+def get_by_http_2(port, name, path):
+    """The body of a page, asked for over HTTP/2 (RFC 9113) with a header block of literals (RFC 7541)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    fields = b"\x82\x87" + b"".join(bytes([at, len(text)]) + text.encode() for at, text in ((4, path), (1, name)))
+    frame = lambda kind, flags, stream, load: struct.pack("!IBI", len(load) << 8 | kind, flags, stream) + load  # noqa: E731
+    with socket.create_connection(("127.0.0.1", port), 60) as plain, context.wrap_socket(plain) as channel:
+        assert channel.selected_alpn_protocol() == "h2"
+        channel.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 5, 1, fields))
+        stream, body = channel.makefile("rb"), b""
+        while head := stream.read(9):
+            size, flags = struct.unpack("!I", b"\0" + head[:3])[0], head[4]
+            load = stream.read(size)
+            if head[3] == 0:
+                body += load
+                if flags & 1:
+                    return body.decode()
+    return body.decode()
+
+
 @pytest.mark.requirement("NGX-1")
-def test_tls_is_1_2_or_1_3_with_http_2(host):
-    """TLS 1.2 and 1.3 connect and agree on HTTP/2; TLS 1.1 is refused."""
+def test_a_static_page_is_served_over_http_2_to_the_outside(host, clone):
+    """A client on another machine gets the file, over HTTP/2 and TLS."""
+    page = "/srv/www/skyvyos-contract-2.txt"
+    host.check_output(f"umask 027; echo over HTTP/2 >{page}")
+    try:
+        assert get_by_http_2(clone.forward(443), "localhost", "/skyvyos-contract-2.txt") == "over HTTP/2\n"
+    finally:
+        host.run(f"rm -f {page}")
+
+
+@pytest.mark.requirement("NGX-1")
+def test_tls_is_1_2_or_1_3_with_http_2(host, settings):
+    """TLS 1.2 (unless the settings are modern) and 1.3 connect and agree on HTTP/2; TLS 1.1 is refused."""
 
     def talk(options):
         # What HTTP/2 answers is no text.
         client = f"openssl s_client -connect 127.0.0.1:443 {options} -alpn h2 </dev/null 2>/dev/null"
         return host.run(f"{client} | grep -aE '^(ALPN|New, )'").stdout
 
-    for version in ("-tls1_2", "-tls1_3"):
-        assert "ALPN protocol: h2" in talk(version), version
+    assert "ALPN protocol: h2" in talk("-tls1_3")
+    assert ("ALPN protocol: h2" in talk("-tls1_2")) == (settings["tls"] == "intermediate")
     # Level 0, or this machine's own OpenSSL would refuse before it asks.
     assert "Cipher is (NONE)" in talk("-tls1_1 -cipher DEFAULT@SECLEVEL=0")
 
@@ -81,6 +117,7 @@ def test_the_first_certificate_is_of_this_machine(host):
     assert abs(int(times[0]) - int(times[1])) < 3600
 
 
+@pytest.mark.once
 @pytest.mark.requirement("NGX-2")
 def test_each_snippet_works(host):
     """nginx accepts a configuration with reverse proxy, load balancing and PHP."""

@@ -18,6 +18,7 @@ def test_node_and_npm_work(host, settings):
     assert not settings["registry"] or registry.rstrip("/") == settings["registry"].rstrip("/")
 
 
+@pytest.mark.once
 @pytest.mark.requirement("NOD-1", "NGX-2")
 def test_a_page_made_by_node_is_served_by_nginx(host, roles):
     """An application on Node.js behind nginx, by the snippet for reverse proxies."""

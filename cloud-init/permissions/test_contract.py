@@ -38,6 +38,7 @@ def test_homes_are_closed_to_others(host):
         assert owner == name
 
 
+@pytest.mark.once
 @pytest.mark.requirement("FS-1")
 def test_nothing_is_writable_by_everybody_or_belongs_to_nobody(host):
     """No world-writable file, no such folder without the sticky bit, and no file without an owner."""

@@ -56,6 +56,7 @@ def test_processes_follow_the_memory(host, settings, number):
     assert host.service(f"php{number}-fpm").is_running
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PHP-1")
 def test_only_files_that_are_there_reach_php(host):
     """A made-up page is refused by nginx."""

@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PY-1")
 def test_python_is_new_enough_and_has_its_tools(host):
     """Python 3.11 or later with pip and setuptools."""
@@ -13,6 +14,7 @@ def test_python_is_new_enough_and_has_its_tools(host):
     assert host.run("python3 -m pip --version").rc == 0
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PY-1")
 def test_an_environment_can_be_made(host):
     """venv makes one, and the wheel that gives it a pip of its own is there."""

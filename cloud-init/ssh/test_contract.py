@@ -43,6 +43,37 @@ def test_the_server_offers_nothing_but_keys(host, settings):
     assert [line.strip() for line in offered] == ["publickey"]
 
 
+@pytest.mark.once
+@pytest.mark.requirement("SSH-1")
+def test_real_logins_by_password_and_of_root_are_refused(host, settings):
+    """A client with the right password is refused; root is, with a key that lets another account in."""
+    options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes"
+    script = f"""
+        name=skyvyos-contract-login
+        folder=$(mktemp -d)
+        kept=$(test ! -e /root/.ssh || echo yes)
+        trap 'userdel -rf $name 2>/dev/null; rm -rf $folder; test -n "$kept" || rm -rf /root/.ssh' EXIT
+        useradd -m -s /bin/sh $name
+        word='Kq7!wRv9#tGz2%mPx5&bLq8'
+        echo "$name:$word" | chpasswd
+        printf '#!/bin/sh\\necho "%s"\\n' "$word" >$folder/ask
+        chmod 700 $folder/ask
+        ssh-keygen -q -t ed25519 -N '' -f $folder/key
+        install -d -m 700 -o $name -g $name /home/$name/.ssh
+        install -m 600 -o $name -g $name $folder/key.pub /home/$name/.ssh/authorized_keys
+        test -n "$kept" || install -D -m 600 $folder/key.pub /root/.ssh/authorized_keys
+        ssh="ssh {options} -p {settings["port"]}"
+        export SSH_ASKPASS=$folder/ask SSH_ASKPASS_REQUIRE=force
+        $ssh -o PubkeyAuthentication=no $name@127.0.0.1 echo in by password 2>&1
+        $ssh -o BatchMode=yes -i $folder/key root@127.0.0.1 echo in as root 2>&1
+        $ssh -o BatchMode=yes -i $folder/key $name@127.0.0.1 echo in by key 2>&1
+    """
+    password, root, key = host.run(script).stdout.splitlines()
+    assert "Permission denied (publickey)" in password
+    assert "Permission denied (publickey)" in root
+    assert settings["allow_users"] or key == "in by key"
+
+
 @pytest.mark.requirement("SSH-2")
 def test_only_strong_algorithms_are_offered(effective, settings):
     """Key exchanges, ciphers, MACs and host keys are all of those that ssh-audit has no complaint about."""

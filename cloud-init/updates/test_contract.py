@@ -52,6 +52,7 @@ def test_only_security_updates_install_themselves_and_nothing_reboots(host, sett
     assert timers == ["active", "active"]
 
 
+@pytest.mark.once
 @pytest.mark.requirement("UPD-1")
 def test_unattended_upgrade_works(host):
     """A dry run succeeds."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from skyvypack.roles import Definition
 
 
-@click.command(epilog=example("skyvypack roles\nskyvypack roles ssh\nskyvypack roles --roles-path roles --json"))
+@click.command(
+    epilog=example("skyvypack roles\nskyvypack roles ssh\nskyvypack roles --sizes output/skyvyos-server-1.0.0-qemu")
+)
 @click.argument("name", required=False)
 @click.option(
     "--roles-path",
@@ -26,10 +28,23 @@ if TYPE_CHECKING:
     multiple=True,
     help="A folder of your own roles, as in the spec's `roles_path`; may be given several times.",
 )
+@click.option(
+    "--sizes",
+    "template",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A finished template: what each of its roles brought, in packages and MiB.",
+)
 @json_option
-def roles(name: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
-    """List the roles, or show one in detail."""
+def roles(name: str | None, paths: tuple[Path, ...], template: Path | None, as_json: bool) -> None:
+    """List the roles, or show one in detail.
+
+    With --sizes, the roles of a finished template instead, and what each brought that was not there already.
+    """
     from skyvypack.roles import catalog
+
+    if template:
+        _print_sizes(template, as_json=as_json)
+        return
 
     known = catalog(paths)
     chosen = [_known(name, known, "role", "skyvypack roles")] if name else list(known)
@@ -40,6 +55,23 @@ def roles(name: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
     else:
         rows = [(role, known[role].summary, ", ".join(known[role].settings) or "-") for role in chosen]
         show.table(rows, ("role", "summary", "settings"))
+
+
+def _print_sizes(template: Path, *, as_json: bool) -> None:
+    from skyvypack import artifact
+
+    manifest = artifact.load(template).manifest
+    if "sizes" not in manifest:
+        raise InputError(f"{template} was baked by a skyvypack that did not count", "bake it again")
+    sizes: Mapping[str, Mapping[str, int]] = manifest["sizes"]
+    total = {key: sum(size[key] for size in sizes.values()) for key in ("packages", "kib")}
+    if as_json:
+        show.document({"sizes": sizes, "total": total})
+        return
+    rows = [
+        (name, str(size["packages"]), f"{size['kib'] / 1024:.1f}") for name, size in (*sizes.items(), ("total", total))
+    ]
+    show.table(rows, ("role", "packages", "MiB"))
 
 
 def _known(name: str, names: Iterable[str], what: str, verb: str) -> str:

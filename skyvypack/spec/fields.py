@@ -106,6 +106,27 @@ _USER: Rule = {
     },
 }
 
+_FILE: Rule = {
+    "type": "dict",
+    "schema": {
+        "path": {
+            "type": "string",
+            "required": True,
+            "regex": r"/([^/\s]+/)*[^/\s]+",
+            "doc": "in the guest: an absolute path of a file",
+        },
+        "content": {"type": "string", "doc": "its text"},
+        "source": {"type": "string", "empty": False, "doc": "a text file to take it from, relative to the spec"},
+        "mode": {"type": "string", "regex": "[0-7]{3,4}", "default": "0644", "doc": "octal, in quotes"},
+        "owner": {
+            "type": "string",
+            "regex": rf"{_ACCOUNT}:{_ACCOUNT}",
+            "default": "root:root",
+            "doc": "user:group; both are there by then",
+        },
+    },
+}
+
 _BASE: Rule = {
     "type": "dict",
     "short": "kind",
@@ -300,6 +321,18 @@ RULES: Mapping[str, Rule] = {
         "default": [],
         "schema": {"type": "string", "regex": PACKAGE_NAME, "doc": "the name of a Debian package"},
         "doc": "further Debian packages to install",
+    },
+    "files": {
+        "type": "list",
+        "default": [],
+        "schema": _FILE,
+        "doc": "further files of the template, written after those of the roles",
+    },
+    "commands": {
+        "type": "list",
+        "default": [],
+        "schema": {"type": "string", "empty": False},
+        "doc": "shell commands, run at the bake after those of the roles; one that fails fails the bake",
     },
     "targets": {
         "type": "dict",

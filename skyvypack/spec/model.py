@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from skyvypack.roles import Role
+from skyvypack.roles import Role, RoleFile
 from skyvypack.targets import settings_rules
 
 Release = Literal["trixie", "bookworm"]
@@ -148,6 +148,8 @@ class Spec:
         installer: how Debian's installer sets up a machine.
         users: accounts for first-boot user-data.
         packages: further Debian packages to install.
+        files: further files of the template.
+        commands: further shell commands of the bake.
         targets: settings for each target, defaults filled in, by target name.
         file: the file it was read from, for messages; None when it was not read from one.
     """
@@ -163,6 +165,8 @@ class Spec:
     installer: Installer = field(default_factory=Installer)
     users: tuple[User, ...] = ()
     packages: tuple[str, ...] = ()
+    files: tuple[RoleFile, ...] = ()
+    commands: tuple[str, ...] = ()
     targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
 

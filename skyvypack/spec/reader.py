@@ -12,7 +12,7 @@ from skyvypack.document import Document, dotted, parse
 from skyvypack.errors import InputError, Problem, SpecError
 from skyvypack.profiles import DEFAULT, profiles
 from skyvypack.role_folders import Catalog, catalog
-from skyvypack.roles import Choice, Context, Selected, render_roles, select
+from skyvypack.roles import Choice, Context, RoleFile, Selected, render_roles, select
 from skyvypack.rules import check, nearest, shown
 from skyvypack.spec.checks import cross_check
 from skyvypack.spec.fields import RULES
@@ -97,15 +97,58 @@ class _Reader:
         self.problems += problems
         self._origins(content, roles, selected)
         settings = self._targets(content)
+        files = self._files(content)
         self.problems += cross_check({name: content[name] for name in content if self._sound(name)}, self.document)
         if self.problems:
             self._fail(self.problems)
         spec = _spec(content, settings, self.document.file)
-        spec = replace(spec, origins=_all_origins(selected, spec.origins))
+        spec = replace(spec, files=files, origins=_all_origins(selected, spec.origins))
         try:
-            return replace(spec, roles=render_roles(selected, Context(spec.facts, spec.origins)))
+            spec = replace(spec, roles=render_roles(selected, Context(spec.facts, spec.origins)))
         except SpecError as error:
             self._fail(error.problems)
+        self._check_whole(spec)
+        return spec
+
+    def _files(self, content: Mapping[str, Any]) -> tuple[RoleFile, ...]:
+        """The spec's own files; the text of one is in the spec or in a file beside it."""
+        found: list[RoleFile] = []
+        for number, entry in enumerate(content["files"] if self._sound("files") else ()):
+            place = ("files", number)
+            text = entry.get("content")
+            if (text is None) == ("source" not in entry):
+                self.problems.append(self.document.problem(place, "give either `content` or `source`"))
+            elif text is None:
+                text = self._source((*place, "source"), self.folder / entry["source"])
+            if entry["path"] in [file.path for file in found]:
+                self.problems.append(self.document.problem((*place, "path"), f"{entry['path']} stands here twice"))
+            found.append(RoleFile(entry["path"], text or "", entry["mode"], entry["owner"]))
+        return tuple(found)
+
+    def _source(self, place: tuple[str | int, ...], path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+            self.problems.append(self.document.problem(place, f"cannot read {path}: {reason}"))
+            return ""
+
+    def _check_whole(self, spec: Spec) -> None:
+        """What only shows with roles rendered: whose a file is, and that an installer can get at every package.
+
+        A file of a role is changed by the role's settings, or by a role that replaces it.
+        """
+        owners = {file.path: role.name for role in spec.roles for file in role.files}
+        for number, file in enumerate(spec.files):
+            if file.path in owners:
+                message = f"the role `{owners[file.path]}` writes {file.path}"
+                self.problems.append(self.document.problem(("files", number, "path"), message))
+        vendors = [role.name for role in spec.roles if role.repositories]
+        if vendors and spec.base.kind == "iso":
+            message = f"Debian's installer knows no vendor's repository, which {', '.join(vendors)} would need"
+            self.problems.append(self.document.problem(("origins",), message, "write origin debian"))
+        if self.problems:
+            self._fail(self.problems)
 
     def _fail(self, problems: Sequence[Problem]) -> NoReturn:
         """The spec's own problems first, then those of roles, each in the order of its file."""
@@ -216,6 +259,7 @@ def _spec(content: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]],
         installer=_installer(content["installer"]),
         users=tuple(_user(entry) for entry in content["users"]),
         packages=tuple(content["packages"]),
+        commands=tuple(content["commands"]),
         targets=settings,
         file=Path(file) if file else None,
     )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from skyvypack import command
+from skyvypack import command, recipe
 from skyvypack.link import Waiting
 from skyvypack.spec.model import Spec
 from skyvypack.verify.outside import Clone
@@ -129,6 +129,9 @@ class Contract:
                 "machine": asdict(spec.machine),
                 "origins": dict(spec.origins),
                 "packages": list(spec.packages),
+                "requested": list(recipe.packages(spec)),
+                "base": spec.base.kind,
+                "files": [asdict(file) for file in spec.files],
             },
             "roles": {
                 role.name: {
@@ -144,13 +147,15 @@ class Contract:
 
     def _checks(self, trouble: str) -> list[Check]:
         lines = [json.loads(line) for line in self._record.read_text().splitlines()]
+        spared = {line["role"] for line in lines if line["kind"] == "spared"}
+        lines = [line for line in lines if line["kind"] != "spared"]
         ended = [line for line in lines if line["kind"] == "ended"]
         seen = {(line["role"], line["test"]) for line in ended}
         checks = [self._check(**line) for line in ended]
         for line in lines:
             if (line["role"], line["test"]) not in seen:
                 checks.append(self._check(**line, outcome="failed", message=trouble or "it never ended"))
-        checked = {check.role for check in checks}
+        checked = {check.role for check in checks} | spared
         for role in self.spec.roles:
             if role.name not in checked:
                 why = trouble or f"the role has no check in its {FILE}"

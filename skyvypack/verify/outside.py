@@ -50,18 +50,23 @@ class Clone:
                 return True
             return False
         monitor = Monitor(self.folder)
-        with socket.create_connection(("127.0.0.1", monitor.forward(port)), timeout=seconds) as channel:
+        door = monitor.forward(port)
+        before = _established(monitor, door)
+        with socket.create_connection(("127.0.0.1", door), timeout=seconds) as channel:
             channel.setblocking(False)
-            ours = channel.getsockname()[1]
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 with contextlib.suppress(BlockingIOError):
                     return bool(_receive(channel))
-                states = {one.state for one in monitor.connections() if ours in (one.source, one.destination)}
-                if "ESTABLISHED" in states:
+                if _established(monitor, door) > before:
                     return True
                 time.sleep(_LOOK)
         return False
+
+
+def _established(monitor: Monitor, door: int) -> int:
+    """How many connections through a forwarded port the clone has taken: QEMU's table names that port, not ours."""
+    return sum(one.state == "ESTABLISHED" and one.source == door for one in monitor.connections())
 
 
 def _receive(channel: socket.socket) -> bytes:

@@ -22,6 +22,7 @@ from skyvypack.verify.shell import RootShell
 
 _FACTS = pytest.StashKey[dict[str, Any]]()
 _LONGEST = 4000
+FIRST_PHASE = "first boot"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     facts = json.loads(config.getoption("--contract-facts").read_text())
     config.stash[_FACTS] = facts
     config.addinivalue_line("markers", "requirement(*ids): the requirements that this test proves")
+    config.addinivalue_line("markers", "once: long, and not changed by a reboot: only run on the first boot")
     config.pluginmanager.register(Recorder(Path(facts["record"]), facts["roles"], facts["test_seconds"]))
 
 
@@ -59,6 +61,16 @@ class Recorder:
     def _identity(self, item: pytest.Item) -> dict[str, Any]:
         ids = {str(name) for marker in item.iter_markers("requirement") for name in marker.args}
         return {"role": self._roles[item.path.parent], "test": item.name, "requirements": sorted(ids)}
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out what was shown before the reboot already."""
+        if config.stash[_FACTS]["phase"] == FIRST_PHASE:
+            return
+        spared = [item for item in items if item.get_closest_marker("once")]
+        for item in spared:
+            self._write("spared", self._identity(item))
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if item not in spared]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what is going to run."""
@@ -149,7 +161,10 @@ def settings(request: pytest.FixtureRequest, facts: dict[str, Any]) -> dict[str,
 
 @pytest.fixture(scope="session")
 def spec(facts: dict[str, Any]) -> SimpleNamespace:
-    """The spec's name, version, title, debian, release_number, machine, origins and packages."""
+    """The spec's name, version, title, debian, release_number, machine, origins, packages and files.
+
+    Beside them ``requested``, every package that was named for the image, and ``base``, the kind of its base.
+    """
     values = facts["spec"]
     return SimpleNamespace(**values | {"machine": SimpleNamespace(**values["machine"])})
 

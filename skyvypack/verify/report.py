@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skyvypack.errors import ContractFailed
+from skyvypack.verify.requirements import rows
 
 Outcome = Literal["passed", "failed", "skipped"]
 State = Literal["proved", "failed", "not proven"]
@@ -158,7 +159,15 @@ class Report:
         lines += [f"  failed: {_first_lines(str(check))}" for check in self.failures if not check.requirements]
         lines += [f"  boot: {name}: {seconds:.0f} s" for name, seconds in self.boots.items()]
         lines.append("  disk: unchanged" if self.unchanged else "  disk: WRITTEN during verification")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._unnamed()])
+
+    def _unnamed(self) -> list[str]:
+        """Lines on the rows that no check names: the template has no role for them, or no clone can show them."""
+        named = {name for check in self.checks for name in check.requirements}
+        others = {name: row for name, row in rows().items() if name not in named}
+        absent = [name for name, row in others.items() if not row.elsewhere]
+        lines = [f"  no role of this template is about: {', '.join(absent)}"] if absent else []
+        return lines + [f"  {name} is shown by {row.elsewhere}" for name, row in others.items() if row.elsewhere]
 
     def write_junit(self, path: Path) -> None:
         """Write the checks as JUnit XML: a test suite for each clone and phase."""
