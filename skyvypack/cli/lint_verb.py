@@ -72,7 +72,7 @@ def lint(
 
     Exit codes: 0 nothing found, 1 something found, 2 wrong use or an unreadable file.
     """
-    from skyvypack import dialect, lint_files
+    from skyvypack import dialect, lint_files, lint_grammar, runs
     from skyvypack.lint import lint as judge
     from skyvypack.lint.sarif import document
 
@@ -87,6 +87,7 @@ def lint(
             folder.files, dialect=chosen, plugins=given, context=folder.context, select=wanted, ignore=unwanted
         )
 
+    lint_grammar.prepare(runs.cache_folder())
     found: list[Finding] = []
     files = mended = 0
     for folder in lint_files.collect(paths or (Path(),)):

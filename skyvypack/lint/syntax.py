@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -74,11 +73,25 @@ def read(text: str) -> Syntax:
     return syntax
 
 
-@cache
-def _grammar() -> Lark:
-    """pyhcl2's grammar, made once: its own functions make it anew for each text, which costs more than the reading."""
-    grammar = resources.files("pyhcl2").joinpath("hcl2.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", start=["start", "start_expr"], propagate_positions=True)
+_READY: list[Lark] = []
+
+
+def grammar() -> Lark:
+    """pyhcl2's grammar as a parser, made once: its own functions make it anew for each text."""
+    if not _READY:
+        _READY.append(make_grammar())
+    return _READY[0]
+
+
+def adopt(ready: Lark) -> None:
+    """Use a parser that was made earlier: making one takes three quarters of a second."""
+    _READY[:] = [ready]
+
+
+def make_grammar() -> Lark:
+    """A parser of pyhcl2's grammar."""
+    text = resources.files("pyhcl2").joinpath("hcl2.lark").read_text(encoding="utf-8")
+    return Lark(text, parser="lalr", start=["start", "start_expr"], propagate_positions=True)
 
 
 class _Nodes(ToAstTransformer):
@@ -122,7 +135,7 @@ def parse_hole(hole: Hole) -> Expression:
 def _parse(text: str, mask: str, offset: int, start: str, shift: int = 0) -> Any:
     try:
         # A comment on the last line has become blanks, and the grammar wants a body's lines ended.
-        tree = _grammar().parse(mask + "\n" if start == "start" else mask, start=start)
+        tree = grammar().parse(mask + "\n" if start == "start" else mask, start=start)
         return _Nodes(text, offset, shift).transform(tree)
     except UnexpectedInput as error:
         raise _malformed(error, text, offset, len(mask), shift) from None

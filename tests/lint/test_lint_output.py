@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from skyvypack import lint_grammar
 from skyvypack.cli.app import cli
 from skyvypack.lint import RULES, lint
 from skyvypack.lint.sarif import document
@@ -24,6 +25,8 @@ OLD_NAME = 'source "qemu" "a" {\n  ssh_wait_timeout = "1m"\n}\n'
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    # Each test has a cache of its own, so each would make a parser.
+    monkeypatch.setattr(lint_grammar, "prepare", lambda _: None)
     return tmp_path
 
 
