@@ -72,6 +72,27 @@ def load(session: nox.Session) -> None:
 
 
 @nox.session
+def install(session: nox.Session) -> None:
+    """Unattended installations by Debian's own installer: up to hours each without KVM, and gigabytes of downloads.
+
+    Each release starts from the package of its netboot installer, fetched with apt; SKYVYPACK_TEST_INSTALLER names
+    others (files, divided by colons). Arguments after ``--`` go to pytest: ``-k bios``.
+    """
+    _develop(session)
+    _install_missing(session)
+    if "SKYVYPACK_TEST_INSTALLER" not in os.environ:
+        folder = (session.cache_dir / "install").resolve()
+        folder.mkdir(exist_ok=True)
+        with session.chdir(folder):
+            # Which of them there are depends on this host's apt sources.
+            for release in (12, 13):
+                package = f"debian-installer-{release}-netboot-amd64"
+                session.run("apt-get", "download", package, external=True, success_codes=[0, 100])
+        session.env["SKYVYPACK_TEST_INSTALLER"] = os.pathsep.join(str(path) for path in folder.glob("*.deb"))
+    session.run("pytest", "-m", "boot", "tests/installer", *session.posargs, **PATIENCE)
+
+
+@nox.session
 def golden(session: nox.Session) -> None:
     """Write tests/goldens anew; read the diff before you commit it."""
     _develop(session)

@@ -20,6 +20,7 @@ from skyvypack import (
     archives,
     artifact,
     command,
+    companions,
     disk,
     images,
     iso,
@@ -340,6 +341,7 @@ class _Job:
         """Write the formats, prove the qcow2 that ships, and write the manifest, in the partial folder."""
         packages = artifact.packages(raw)
         files = artifact.write_formats(raw, self.partial, self.formats, self.spec, self.progress)
+        companions.write(self.partial, files, self.spec, self.bundle.target)
         report = self._verify(files[0].path, accelerator) if verify else None
         timings.record(self.cache, f"{self.bundle.target}-{accelerator.name}", self.progress.timings)
         artifact.write_manifest(

@@ -111,7 +111,7 @@ assemble() {
         done
     fi
     find "$work/tree" -exec touch -h -d @"${SOURCE_DATE_EPOCH:-0}" {} +
-    (cd "$work/tree" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0) | gzip -9n >> "$work/initrd.gz"
+    (cd "$work/tree" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) | gzip -9n >> "$work/initrd.gz"
 }
 
 write_menus() {

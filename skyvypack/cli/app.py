@@ -11,6 +11,7 @@ from skyvypack import __version__
 from skyvypack.cli.bake_verbs import bake, verify
 from skyvypack.cli.cache_verbs import cache
 from skyvypack.cli.host_verbs import completion, doctor
+from skyvypack.cli.iso_verb import iso
 from skyvypack.cli.lint_verb import lint
 from skyvypack.cli.list_verbs import roles, schema, targets
 from skyvypack.cli.options import Verbs, example
@@ -38,7 +39,7 @@ def cli(debug: bool) -> None:
 
 _SPEC = (init, validate, render, lint, bake, verify)
 _REGISTRAR = (register, describe, retire, reap)
-_REST = (user_data, roles, targets, doctor, cache, schema, completion)
+_REST = (iso, user_data, roles, targets, doctor, cache, schema, completion)
 
 for verb in (*_SPEC, *_REGISTRAR, *_REST):
     cli.add_command(verb)

@@ -111,7 +111,15 @@ def render(spec_file: Path, target: str, output: Path, force: bool, version: str
     metavar="FILE",
     help="Public keys (OpenSSH) that may log in as --user; may be given several times.",
 )
-def user_data(spec_file: Path, target: str, hostname: str, name: str | None, keys: tuple[Path, ...]) -> None:
+@click.option(
+    "--iso",
+    "disc",
+    type=click.Path(path_type=Path),
+    help="Write it as a disc that a clone finds by its label, instead of printing it. Needs xorriso.",
+)
+def user_data(
+    spec_file: Path, target: str, hostname: str, name: str | None, keys: tuple[Path, ...], disc: Path | None
+) -> None:
     """Print the user-data for the first boot of a clone.
 
     Accounts and keys are never in the template itself: those of the spec, and --user, are made here.
@@ -123,7 +131,27 @@ def user_data(spec_file: Path, target: str, hostname: str, name: str | None, key
         raise click.UsageError("--user and --ssh-key belong together: the template lets nobody in without a key")
     spec = load(spec_file)
     users = (*spec.users, _user(name, keys)) if name else spec.users
-    click.echo(first_boot_user_data(spec, hostname=hostname, users=users, target=target), nl=False)
+    text = first_boot_user_data(spec, hostname=hostname, users=users, target=target)
+    if disc is None:
+        click.echo(text, nl=False)
+    else:
+        _write_disc(disc, text, hostname)
+
+
+def _write_disc(disc: Path, user_data: str, hostname: str) -> None:
+    from tempfile import TemporaryDirectory
+
+    from skyvypack import seed
+
+    if disc.exists():
+        raise InputError(f"{disc} exists", "choose another file, or move it away")
+    try:
+        # On the same file system, so that it appears whole.
+        with TemporaryDirectory(dir=disc.parent, prefix=".skyvypack-seed-") as folder:
+            made = seed.make(Path(folder), user_data, f"instance-id: {hostname}\nlocal-hostname: {hostname}\n")
+            made.rename(disc)
+    except OSError as error:
+        raise InputError(f"cannot write {disc}: {error.strerror}", "choose another --iso") from error
 
 
 def _user(name: str, keys: tuple[Path, ...]) -> User:
