@@ -9,7 +9,6 @@ from typing import Any
 from unittest import mock
 
 import adapters
-import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -27,26 +26,12 @@ HOME = "eu-central-1"
 _READING = ("Describe", "Get", "List")
 
 
-class Session(boto3.Session):
-    """Makes each client once, as making one costs more than all that is asked of it here."""
-
-    def __init__(self) -> None:
-        super().__init__(aws_access_key_id="testing", aws_secret_access_key="testing")
-        self._made: dict[tuple[str, str], Any] = {}
-
-    def client(self, service: str, region_name: str = "", **more: Any) -> Any:  # type: ignore[override]
-        """See boto3."""
-        if (service, region_name) not in self._made:
-            self._made[service, region_name] = super().client(service, region_name=region_name, **more)
-        return self._made[service, region_name]
-
-
 class Adapter(adapters.Adapter):
     """See `adapters.Adapter`."""
 
     target = "aws"
 
-    def __init__(self, aws: moto_aws.FaultyAws, session: Session) -> None:
+    def __init__(self, aws: moto_aws.FaultyAws, session: moto_aws.Session) -> None:
         self.aws = aws
         self.session = session
 
@@ -119,7 +104,7 @@ def running(folder: Path) -> Iterator[Adapter]:
     with ExitStack() as stack:
         aws = stack.enter_context(moto_aws.started())
         aws.reset()
-        session = Session()
+        session = moto_aws.Session()
         stack.enter_context(mock.patch("boto3.Session", return_value=session))
         stack.enter_context(mock.patch.object(region, "ATTEMPTS", 1))
         stack.enter_context(mock.patch.object(region, "PATIENCE", Patience(seconds=20.0, first=0.001, longest=0.01)))

@@ -2,8 +2,9 @@
 
 `started()` runs it in this process, where a test can look inside; ``python moto_aws.py`` runs it in one of its own,
 prints its URL and ends with its standard input. What moto 5.2 gets wrong without a word, and is mended here:
-RegisterImage forgets all but the name and invents a snapshot; a client token does not keep a second call from making a
-second thing; a snapshot is complete before it has any data; sizes and checksums of blocks are not looked at.
+RegisterImage forgets all but the name and invents a snapshot; CopyImage forgets the tags; a client token does not keep
+a second call from making a second thing; a snapshot is complete before it has any data; sizes and checksums of blocks
+are not looked at.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from urllib.parse import parse_qs
 # Before moto is imported: a thousand public AMIs, made anew for each test, would be nobody's.
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
+import boto3
 from moto.core.responses import ActionResult
 from moto.ebs.models import EBSBackend, ebs_backends
 from moto.ec2.responses.amis import AmisResponse
@@ -36,6 +38,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 BLOCK = 512 * 1024
+_copy = AmisResponse.copy_image
 _start, _complete = EBSBackend.start_snapshot, EBSBackend.complete_snapshot
 _WHY = "ordered by the test"
 Environ = dict[str, Any]
@@ -48,7 +51,7 @@ class Fault:
     """Something that goes wrong.
 
     Args:
-        what: a regular expression for ``METHOD /path?query Action``.
+        what: a regular expression for ``METHOD /path?query region Action``, with ``DryRun`` behind it where it is one.
         times: how often, before all is well again.
         status: of the answer; 0 to break the connection.
         code: AWS's word for the error.
@@ -110,6 +113,8 @@ class FaultyAws:
         line = _line(environ)
         fault = self._fault(line)
         time.sleep(self.latency + (fault.delay if fault else 0.0))
+        if fault is None and line.endswith("ImportSnapshot DryRun"):  # moto does not have it
+            fault = Fault("", status=412, code="DryRunOperation")
         if fault is None:
             fault = _ebs_refuses(line, environ)
         if fault is None or fault.status < 0:
@@ -146,8 +151,11 @@ def _line(environ: Environ) -> str:
     """The request in one line; of the query protocol the action, of JSON the target."""
     action = environ.get("HTTP_X_AMZ_TARGET", "")
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        action = parse_qs(_body(environ).decode()).get("Action", [""])[0]
-    return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')} {action}"
+        form = parse_qs(_body(environ).decode())
+        action = form.get("Action", [""])[0] + (" DryRun" if form.get("DryRun") == ["true"] else "")
+    scope = re.search(r"Credential=[^/]*/\d+/([^/]*)/", environ.get("HTTP_AUTHORIZATION", ""))
+    region = scope[1] if scope else "?"
+    return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')} {region} {action}"
 
 
 def _body(environ: Environ) -> bytes:
@@ -222,7 +230,7 @@ def _reset(environ: Environ) -> None:
 
 
 def _refusal(line: str, fault: Fault, respond: Respond) -> Iterable[bytes]:
-    if "/snapshots" in line or "." in line.rpartition(" ")[2]:
+    if "/snapshots" in line or "." in line.split(" ", 3)[3]:
         reason = {"Reason": fault.reason} if fault.reason else {}
         body = json.dumps({"__type": fault.code, "message": _WHY, "Message": _WHY, **reason})
         headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", fault.code)]
@@ -253,10 +261,37 @@ def _register_image(self: Any) -> ActionResult:
     if snapshot:
         backend.snapshots.pop(image.ebs_snapshot.id, None)
         image.ebs_snapshot = snapshot
-    for tags in given("TagSpecifications") or []:
-        if tags.get("ResourceType") == "image":
-            image.add_tags({tag["Key"]: tag["Value"] for tag in tags.get("Tags", [])})
+    _tag(self, image)
     return ActionResult({"ImageId": image.id})
+
+
+def _copy_image(self: Any) -> ActionResult:
+    """CopyImage that tags what it makes."""
+    answer = _copy(self)
+    image = self.ec2_backend.amis[answer.result["ImageId"]]
+    _tag(self, image)
+    return answer
+
+
+def _tag(self: Any, image: Any) -> None:
+    """Tag an AMI and its snapshot as a request asks for."""
+    of = {"image": image, "snapshot": image.ebs_snapshot}
+    for tags in self._get_param("TagSpecifications") or []:
+        of[tags["ResourceType"]].add_tags({tag["Key"]: tag["Value"] for tag in tags.get("Tags", [])})
+
+
+class Session(boto3.Session):
+    """Makes each client once, as making one costs more than all that is asked of it here."""
+
+    def __init__(self) -> None:
+        super().__init__(aws_access_key_id="testing", aws_secret_access_key="testing")
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def client(self, service: str, region_name: str = "", **more: Any) -> Any:  # type: ignore[override]
+        """See boto3."""
+        if (service, region_name) not in self._made:
+            self._made[service, region_name] = super().client(service, region_name=region_name, **more)
+        return self._made[service, region_name]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -265,7 +300,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _server() -> tuple[Any, FaultyAws]:
-    AmisResponse.register_image = _register_image
+    AmisResponse.register_image, AmisResponse.copy_image = _register_image, _copy_image
     EBSBackend.start_snapshot, EBSBackend.complete_snapshot = _start_snapshot, _complete_snapshot
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     aws = FaultyAws(DomainDispatcherApplication(create_backend_app))

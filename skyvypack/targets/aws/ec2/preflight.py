@@ -13,7 +13,7 @@ from typing import Any
 from skyvypack.registrar.contract import Obstacle, Order
 from skyvypack.rules import nearest
 from skyvypack.targets.aws.ec2 import images, instances, marks, policy
-from skyvypack.targets.aws.ec2.region import AwsError, Region
+from skyvypack.targets.aws.ec2.region import AwsError, Region, camel
 
 # AMIs in a region (Service Quotas, service ec2).
 _AMI_QUOTA = "L-B665C33B"
@@ -72,15 +72,20 @@ def obstacles(region: Region, order: Order) -> Iterator[Obstacle]:
 
 
 def _regions(region: Region, order: Order) -> Iterator[Obstacle]:
-    known = [one["RegionName"] for one in region.call("ec2", "describe_regions")["Regions"]]
+    known = _known(region)
     for name in order.settings["regions"]:
         if name not in known:
             hint = nearest(name, known) or "switch it on for this account, or leave it out of `regions`"
             yield Obstacle("region", f"{name} is no region of this account", hint)
 
 
+def _known(region: Region) -> list[str]:
+    """The regions that are switched on for this account; others have no server that could be asked."""
+    return [one["RegionName"] for one in region.call("ec2", "describe_regions")["Regions"]]
+
+
 def _permissions(region: Region, order: Order) -> Iterator[Obstacle]:
-    refused = [action for action, ask in _asked(order) if _refused(region, action, ask)]
+    refused = [f"ec2:{camel(action)}" for action, ask in _asked(order) if _refused(region, action, ask)]
     if refused:
         allowed = policy.text(order.settings, order.spec.name)
         yield Obstacle("permission", f"not allowed: {', '.join(refused)}", f"attach this policy:\n{allowed}")
@@ -120,7 +125,8 @@ def _refused(region: Region, operation: str, arguments: Mapping[str, Any]) -> bo
 
 def _name(region: Region, order: Order) -> Iterator[Obstacle]:
     filters = [{"Name": "name", "Values": [order.title]}]
-    for place in [region, *(region.elsewhere(name) for name in order.settings["regions"])]:
+    abroad = {*order.settings["regions"]} & {*_known(region)}
+    for place in [region, *(region.elsewhere(name) for name in sorted(abroad))]:
         for image in place.pages("ec2", "describe_images", "Images", Owners=["self"], Filters=filters):
             if marks.read(image).get("name") != order.spec.name:
                 where = f"{image['ImageId']} in {place.name}"
@@ -136,8 +142,9 @@ def _network(region: Region, order: Order) -> Iterator[Obstacle]:
 def _keys(region: Region, order: Order) -> Iterator[Obstacle]:
     settings = order.settings
     keys = {region.name: settings["kms_key"], **settings["region_kms_keys"]} if settings["encrypt"] else {}
+    known = _known(region) if keys else []
     for name, key in keys.items():
-        if key:
+        if key and name in known:
             found = region.elsewhere(name).call("kms", "describe_key", KeyId=key)["KeyMetadata"]
             if not found["Enabled"]:
                 yield Obstacle("key", f"{key} in {name} is {found['KeyState']}", "enable it, or name another")

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from skyvypack.errors import InputError
@@ -154,7 +155,7 @@ class Region:
                 raise _Unfit("the answer does not match what was sent")
             return answer
 
-        what = f"{service}:{_camel(operation)} in {self.name}"
+        what = f"{service}:{camel(operation)} in {self.name}"
         try:
             return retry.call(
                 once,
@@ -195,6 +196,7 @@ def code_of(error: BaseException) -> str:
 
 def _passes(error: BaseException, passing: frozenset[str]) -> bool:
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -202,7 +204,8 @@ def _passes(error: BaseException, passing: frozenset[str]) -> bool:
         return code_of(error) in _PASSING | passing or reason in _PASSING_REASONS or status >= 500
     # A certificate that is not trusted is no more so the next time.
     broken = isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.SSLError)
-    return broken or isinstance(error, _Unfit)
+    # A page in place of an answer is a proxy's or a load balancer's.
+    return broken or isinstance(error, _Unfit | ResponseParserError)
 
 
 def in_words(error: BaseException, what: str) -> AwsError | None:
@@ -214,13 +217,14 @@ def in_words(error: BaseException, what: str) -> AwsError | None:
     """
     from boto3.exceptions import Boto3Error
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, exceptions.ClientError):
         code = code_of(error)
         return AwsError(f"{what}: {error.response['Error'].get('Message') or code} ({code})", _hint(code), code)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return AwsError(f"{what}: {error}", "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in")
-    if isinstance(error, exceptions.BotoCoreError | Boto3Error | _Unfit):
+    if isinstance(error, exceptions.BotoCoreError | Boto3Error | ResponseParserError | _Unfit):
         return AwsError(f"{what}: {error}")
     return None
 
@@ -233,7 +237,8 @@ def _hint(code: str) -> str:
     return ""
 
 
-def _camel(operation: str) -> str:
+def camel(operation: str) -> str:
+    """AWS's name of an operation: ``RegisterImage`` of boto3's ``register_image``."""
     return "".join(part.capitalize() for part in operation.split("_"))
 
 
@@ -270,7 +275,7 @@ def _in_role(session: Any, settings: Mapping[str, Any]) -> Any:
     from botocore import credentials
 
     fetcher = credentials.AssumeRoleCredentialFetcher(
-        client_creator=session._session.create_client,
+        client_creator=partial(session._session.create_client, endpoint_url=settings["endpoint"] or None),
         source_credentials=session.get_credentials(),
         role_arn=settings["role_arn"],
         extra_args={"RoleSessionName": "skyvypack"},
