@@ -1,0 +1,161 @@
+"""vCenter's REST interface, which alone knows tags and content libraries.
+
+Source: vSphere Automation REST API, ``/rest/com/vmware/cis/session`` and its siblings: every vCenter from 6.5 on has
+them, and answers are wrapped as ``{"value": …}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote
+
+from skyvypack.registrar import retry
+from skyvypack.registrar.contract import RegistrarError
+from skyvypack.registrar.retry import Patience
+from skyvypack.targets.vsphere.vcenter.session import Session
+
+_TIMEOUT = 60.0
+_SESSION = "/rest/com/vmware/cis/session"
+_TOKEN = "vmware-api-session-id"
+_PATIENCE = Patience(seconds=60.0)
+
+
+class Refused(RegistrarError):
+    """vCenter answered with an error.
+
+    Args:
+        status: of HTTP.
+        text: what it said.
+        what: was asked.
+    """
+
+    def __init__(self, status: int, text: str, what: str) -> None:
+        self.status = status
+        self.text = text
+        super().__init__(f"{what}: vCenter answers {status}" + (f": {text}" if text else ""))
+
+
+class _Busy(Exception):
+    """An answer of a proxy or of a service that is starting."""
+
+
+class Rest:
+    """A login of its own beside the session's, opened by the first use and renewed when it is lost.
+
+    Args:
+        session: gives account, certificates and progress.
+        patience: how long a call is repeated that fails with what may pass.
+    """
+
+    def __init__(self, session: Session, patience: Patience = _PATIENCE) -> None:
+        self._session = session
+        self._patience = patience
+        self._token = ""
+
+    def close(self) -> None:
+        """Log out."""
+        if self._token:
+            with contextlib.suppress(Exception):
+                self._once("DELETE", _SESSION, None, self._headers())
+        self._token = ""
+
+    def get(self, path: str) -> Any:
+        """Read something."""
+        return self._ask("GET", path, None)
+
+    def delete(self, path: str) -> Any:
+        """Remove something; fine when it is gone."""
+        try:
+            return self._ask("DELETE", path, None)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def post(self, path: str, body: Any, *, again: bool = True) -> Any:
+        """Do something.
+
+        Args:
+            path: below the server's name, with its query.
+            body: becomes JSON.
+            again: safe to repeat when the answer was lost.
+
+        Raises:
+            Refused: vCenter said no.
+            RegistrarError: it could not be asked.
+        """
+        return self._ask("POST", path, body, again=again)
+
+    def _ask(self, method: str, path: str, body: Any, *, again: bool = True) -> Any:
+        what = f"{method} {path.partition('?')[0]}"
+        try:
+            try:
+                return self._try(method, path, body, again, what)
+            except Refused as error:
+                if error.status != 401:
+                    raise
+                self._token = ""
+                return self._try(method, path, body, again, what)
+        except (OSError, http.client.HTTPException, _Busy) as error:
+            raise RegistrarError(f"{what} at {self._session.login.server}: {error}") from error
+
+    def _try(self, method: str, path: str, body: Any, again: bool, what: str) -> Any:
+        def act() -> Any:
+            self._token = self._token or self._login()
+            return self._once(method, path, body, self._headers())
+
+        if not again:
+            return act()
+        passes = (ConnectionError, TimeoutError, http.client.HTTPException, _Busy)
+        return retry.call(
+            act,
+            transient=lambda error: isinstance(error, passes),
+            patience=self._patience,
+            progress=self._session.progress,
+            what=what,
+        )
+
+    def _login(self) -> str:
+        login = self._session.login
+        pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+        return str(self._once("POST", _SESSION, None, {"Authorization": f"Basic {pair}"}))
+
+    def _headers(self) -> dict[str, str]:
+        return {_TOKEN: self._token}
+
+    def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+        login = self._session.login
+        connection = http.client.HTTPSConnection(
+            login.server, login.port, timeout=_TIMEOUT, context=self._session.context
+        )
+        with contextlib.closing(connection):
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json", **headers})
+            answer = connection.getresponse()
+            content = answer.read()
+        if answer.status in (502, 503, 504):
+            raise _Busy(f"{answer.status} {answer.reason}")
+        if answer.status >= 300:
+            raise Refused(answer.status, _said(content) or answer.reason, f"{method} {path.partition('?')[0]}")
+        found = json.loads(content) if content.strip() else None
+        return found["value"] if isinstance(found, dict) and "value" in found else found
+
+
+def _said(content: bytes) -> str:
+    """The messages of an error, or its type."""
+    try:
+        found = json.loads(content)
+        value = found.get("value", found)
+        messages = [one.get("default_message", "") for one in value.get("messages", ()) if isinstance(one, dict)]
+        return "; ".join(filter(None, messages)) or str(found.get("type") or value.get("error_type") or "")
+    except (ValueError, AttributeError):
+        return ""
+
+
+def segment(id: str) -> str:
+    """An id as a part of a path, as in ``id:urn:vmomi:…``."""
+    return "id:" + quote(id, safe=":")

@@ -1,0 +1,247 @@
+"""A login at a vCenter: always over verified TLS, renewed when the session is lost, every call with a deadline.
+
+pyvmomi trusts anybody on localhost, and everybody when asked to, unless it is given a context: it always is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from xml.parsers.expat import ExpatError
+
+from skyvypack.errors import ToolMissing
+from skyvypack.progress import Progress
+from skyvypack.registrar import retry
+from skyvypack.registrar.contract import RegistrarError
+from skyvypack.registrar.retry import Patience
+
+T = TypeVar("T")
+
+_CALL = 60.0  # seconds that one call may take
+_PATIENCE = Patience(seconds=60.0)
+_PAUSE = 0.5
+
+
+class Unreachable(RegistrarError):
+    """No session could be opened: nothing else can be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to reach a vCenter.
+
+    Args:
+        server: its name or address.
+        port: TCP port.
+        user: as in ``packer@vsphere.local``.
+        password: never shown.
+        authority: PEM file of the authority that signed its certificate; empty for the system's.
+    """
+
+    server: str
+    user: str
+    password: str = field(repr=False)
+    port: int = 443
+    authority: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.user} at https://{self.server}" + (f":{self.port}" if self.port != 443 else "")
+
+
+class Gone(RegistrarError):
+    """vCenter does not know the object any more."""
+
+
+class Session:
+    """One login, opened by the first use.
+
+    Args:
+        login: how to reach it.
+        progress: told of what is tried again.
+        patience: how long a call is repeated that fails with what may pass.
+    """
+
+    def __init__(self, login: Login, progress: Progress, patience: Patience = _PATIENCE) -> None:
+        self.login = login
+        self.progress = progress
+        self._patience = patience
+        self._instance: Any = None
+        self._context: ssl.SSLContext | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What vCenter's certificate is verified by.
+
+        Raises:
+            Unreachable: the authority's file cannot be used.
+        """
+        if self._context is None:
+            try:
+                self._context = ssl.create_default_context(cafile=self.login.authority or None)
+            except OSError as error:
+                raise Unreachable(
+                    f"cannot read certificates from {self.login.authority}: {error.strerror or error}",
+                    "ca_file names a PEM file",
+                ) from error
+        return self._context
+
+    @property
+    def content(self) -> Any:
+        """vCenter's ``ServiceContent``.
+
+        Raises:
+            Unreachable: it cannot be reached or trusted, or it refuses the login.
+        """
+        if self._instance is None:
+            self._instance = self._open()
+        return self._instance.content
+
+    def _open(self) -> Any:
+        login = self.login
+        connect, vim, _ = _sdk()
+        try:
+            return retry.call(
+                lambda: connect.SmartConnect(
+                    host=login.server,
+                    port=login.port,
+                    user=login.user,
+                    pwd=login.password,
+                    sslContext=self.context,
+                    httpConnectionTimeout=_CALL,
+                ),
+                transient=_passes,
+                patience=self._patience,
+                progress=self.progress,
+                what=f"log in as {login}",
+            )
+        except vim.fault.InvalidLogin as error:
+            raise Unreachable(
+                f"{login.server} refuses {login.user}: {_words(error)}", "check VSPHERE_USER and VSPHERE_PASSWORD"
+            ) from error
+        except Exception as error:
+            raise Unreachable(f"cannot reach {login}: {_words(error)}", _hint(error)) from error
+
+    def close(self) -> None:
+        """Log out; whatever fails then does not matter any more."""
+        instance, self._instance = self._instance, None
+        if instance is not None:
+            with contextlib.suppress(Exception):
+                instance.content.sessionManager.Logout()
+
+    def call(self, what: str, act: Callable[[], T], *, again: bool = True) -> T:
+        """Ask vCenter something; a session that was lost is renewed once.
+
+        Args:
+            what: for messages, such as ``create VM web-1.0.0``.
+            act: asks; safe to repeat unless `again` is False.
+            again: repeat it on errors that may pass.
+
+        Raises:
+            Gone: what was asked about is not there any more.
+        RegistrarError: it failed, in vCenter's words.
+        """
+        self.content  # noqa: B018 - a first login has errors of its own
+        _, vim, vmodl = _sdk()
+        try:
+            try:
+                return self._try(what, act, again)
+            except vim.fault.NotAuthenticated:
+                self.progress.note("session", f"{what}: the session was lost; logging in again")
+                self._renew()
+                return self._try(what, act, again)
+        except RegistrarError:
+            raise
+        except Exception as error:
+            kind = Gone if isinstance(error, vmodl.fault.ManagedObjectNotFound) else RegistrarError
+            raise kind(f"{what}: {_words(error)}", _hint(error)) from error
+
+    def _try(self, what: str, act: Callable[[], T], again: bool) -> T:
+        if not again:
+            return act()
+        return retry.call(act, transient=_passes, patience=self._patience, progress=self.progress, what=what)
+
+    def _renew(self) -> None:
+        """On the same connection, so that objects that were found before can be used on."""
+        manager = self._instance.content.sessionManager
+        manager.Login(userName=self.login.user, password=self.login.password)
+
+    def task(self, what: str, begin: Callable[[], Any], *, seconds: float = 600.0) -> Any:
+        """Start a task, once, and wait for its end; returns its result.
+
+        Args:
+            what: for messages.
+            begin: starts it.
+            seconds: until it is given up and cancelled.
+
+        Raises:
+            RegistrarError: it could not be started, failed, or did not end in time.
+        """
+        task = self.call(what, begin, again=False)
+        deadline = time.monotonic() + seconds
+        try:
+            while True:
+                info = self.call(f"{what}: look at its task", lambda: task.info)
+                if str(info.state) == "success":
+                    return info.result
+                if str(info.state) == "error":
+                    raise RegistrarError(f"{what}: {_words(info.error)}", _hint(info.error))
+                if time.monotonic() > deadline:
+                    raise RegistrarError(f"{what}: no end after {seconds:.0f} s")
+                time.sleep(_PAUSE)
+        except BaseException:
+            # An unfinished task would go on and undo what is undone next.
+            with contextlib.suppress(Exception):
+                task.CancelTask()
+            raise
+
+
+def _sdk() -> tuple[Any, Any, Any]:
+    try:
+        from pyVim import connect
+        from pyVmomi import vim, vmodl
+    except ImportError as error:
+        raise ToolMissing("pyvmomi is not installed", "run: python -m pip install 'skyvypack[vsphere]'") from error
+    return connect, vim, vmodl
+
+
+def _passes(error: BaseException) -> bool:
+    """Errors of the way there, or of vCenter being busy; never a refusal."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return False
+    if isinstance(error, OSError | ExpatError):  # a proxy's page in place of an answer is no XML
+        return True
+    if isinstance(error, http.client.HTTPException):
+        return not str(error).startswith("4")  # pyvmomi's message begins with the status
+    from pyVmomi import vim, vmodl
+
+    return isinstance(
+        error,
+        vim.fault.TaskInProgress
+        | vim.fault.ConcurrentAccess
+        | vmodl.fault.HostCommunication
+        | vmodl.fault.RequestCanceled,
+    )
+
+
+def _words(error: Any) -> str:
+    """What an error says, in one line."""
+    said = getattr(error, "msg", "") or getattr(error, "localizedMessage", "")
+    text = said if isinstance(said, str) and said else str(error)
+    kind = type(error).__name__.rpartition(".")[2]
+    missing = getattr(error, "privilegeId", "")
+    if missing:
+        return f"{text} (privilege {missing})"
+    return " ".join(text.split()) or kind
+
+
+def _hint(error: Any) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "set ca_file to the PEM file of the authority that signed vCenter's certificate"
+    if getattr(error, "privilegeId", ""):
+        return f"give the account the privilege {error.privilegeId} there"
+    return ""

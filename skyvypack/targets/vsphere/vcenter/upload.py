@@ -1,0 +1,215 @@
+"""Sending a disk to where a lease says: by HTTPS, with the memory of a few buffers whatever the disk's size.
+
+One thread reads and digests while another sends, so that proving that what was sent is what was baked costs no time.
+Source: VMware's vSphere Web Services SDK Programming Guide, "Importing an OVF Template" (one POST for each disk, of
+type ``application/x-vnd.vmware-streamVmdk``, to the lease's URL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import http.client
+import queue
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from skyvypack.registrar.contract import RegistrarError
+
+_PIECE = 1 << 20
+_AHEAD = 4  # pieces that are read before they are sent
+_TYPE = "application/x-vnd.vmware-streamVmdk"
+_END = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of a disk, as they stand in a file.
+
+    Args:
+        path: the file, a VMDK or an OVA.
+        sha256: of the whole file, in hexadecimal; what is sent is held to it.
+        offset: where the disk begins in it.
+        size: bytes of the disk.
+    """
+
+    path: Path
+    sha256: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a disk goes.
+
+    Args:
+        url: https, as the lease gives it.
+        context: verifies the host against what vCenter itself was verified by.
+        thumbprint: SHA-1 or SHA-256 of the host's certificate, which vCenter vouches for; it then takes the place of
+            `context`. Empty when there is none.
+        stall: seconds without any progress after which it is given up.
+    """
+
+    url: str
+    context: ssl.SSLContext
+    thumbprint: str = ""
+    stall: float = 120.0
+
+
+def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
+    """Send a disk.
+
+    Args:
+        source: what to send.
+        place: where to.
+        advance: called with the bytes sent so far after each piece; what it raises ends the upload.
+
+    Raises:
+        RegistrarError: the host could not be reached or trusted, refused, broke off or stalled; or the file is not
+            what its digest says.
+    """
+    host = urlsplit(place.url).netloc
+    try:
+        with contextlib.closing(_connect(place)) as connection:
+            _post(connection, source, place, advance)
+    except (OSError, http.client.HTTPException) as error:
+        reason = f"no progress for {place.stall:.0f} s" if isinstance(error, TimeoutError) else _words(error)
+        raise RegistrarError(f"the upload of {source.path.name} to {host} broke off: {reason}") from error
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _connect(place: Place) -> http.client.HTTPSConnection:
+    parts = urlsplit(place.url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise RegistrarError(f"the lease wants the disk at {place.url}, which is not https")
+    pinned = place.thumbprint.replace(":", "").lower()
+    context = _without_authority() if pinned else place.context
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=place.stall, context=context)
+    try:
+        connection.connect()
+        if pinned and not _is(connection, pinned):
+            raise RegistrarError(
+                f"{parts.netloc} shows another certificate than vCenter vouches for", "renew the host's certificate"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _without_authority() -> ssl.SSLContext:
+    """For a host whose very certificate is known: nothing else has to vouch for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is(connection: http.client.HTTPSConnection, thumbprint: str) -> bool:
+    certificate = connection.sock.getpeercert(binary_form=True) or b""
+    digest = hashlib.sha256 if len(thumbprint) == 64 else hashlib.sha1
+    return hmac.compare_digest(digest(certificate).hexdigest(), thumbprint)
+
+
+def _post(
+    connection: http.client.HTTPSConnection, source: Source, place: Place, advance: Callable[[int], None]
+) -> None:
+    parts = urlsplit(place.url)
+    connection.putrequest("POST", parts.path + (f"?{parts.query}" if parts.query else ""))
+    connection.putheader("Content-Type", _TYPE)
+    connection.putheader("Content-Length", str(source.size))
+    connection.endheaders()
+    sent = 0
+    try:
+        with _Reader(source) as pieces:
+            for piece in pieces:
+                connection.sock.sendall(piece)
+                sent += len(piece)
+                advance(sent)
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
+        # A host that refuses says why before it hangs up; that is worth more than "broken pipe".
+        _require_accepted(connection, source)
+        raise
+    _require_accepted(connection, source)
+
+
+def _require_accepted(connection: http.client.HTTPSConnection, source: Source) -> None:
+    answer = connection.getresponse()
+    text = answer.read(2000).decode(errors="replace").strip()
+    if answer.status >= 300:
+        said = f"{answer.status} {answer.reason}" + (f": {text}" if text else "")
+        raise RegistrarError(f"{connection.host} refused {source.path.name}: {said}")
+
+
+class _Reader:
+    """Reads and digests a disk ahead of its use, in a thread that ends with the block."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ready: queue.Queue[memoryview | BaseException] = queue.Queue(_AHEAD)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="skyvypack-read", daemon=True)
+
+    def __enter__(self) -> Iterator[memoryview]:
+        self._thread.start()
+        return self._taken()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _taken(self) -> Iterator[memoryview]:
+        while item := self._ready.get():
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _read(self) -> None:
+        try:
+            for piece in _read(self._source):
+                self._put(piece)
+            self._put(memoryview(_END))
+        except _Stopped:
+            return
+        except BaseException as error:
+            with contextlib.suppress(_Stopped):
+                self._put(error)
+
+    def _put(self, item: memoryview | BaseException) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=0.2)
+                return
+        raise _Stopped
+
+
+class _Stopped(Exception):
+    """Nobody takes what is read any more."""
+
+
+def _read(source: Source) -> Iterator[memoryview]:
+    """The disk's bytes in pieces; the digest is of the whole file, so what stands before and after is read too."""
+    digest = hashlib.sha256()
+    last = source.offset + source.size
+    at = 0
+    with source.path.open("rb", buffering=0) as handle:
+        while piece := handle.read(_PIECE):
+            digest.update(piece)
+            view = memoryview(piece)[max(0, source.offset - at) : max(0, last - at)]
+            at += len(piece)
+            if view:
+                yield view
+    if digest.hexdigest() != source.sha256:
+        raise RegistrarError(
+            f"{source.path} is not what was baked: its SHA-256 is {digest.hexdigest()}, not {source.sha256}",
+            "copy it again, or bake again",
+        )
