@@ -10,7 +10,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from skyvypack import disk, ovf
+from skyvypack import disk, ovf, vmdk
 from skyvypack.errors import InputError
 from skyvypack.spec.model import Spec
 
@@ -18,11 +18,11 @@ from skyvypack.spec.model import Spec
 LARGEST = 8**11 - 1
 
 
-def write(vmdk: Path, destination: Path, spec: Spec, hardware: ovf.Hardware = ovf.DEFAULT) -> None:
+def write(source: Path, destination: Path, spec: Spec, hardware: ovf.Hardware = ovf.DEFAULT) -> None:
     """Pack a disk as an OVA.
 
     Args:
-        vmdk: a streamOptimized disk.
+        source: a streamOptimized disk.
         destination: the ``.ova`` to make.
         spec: gives name, version and machine.
         hardware: what VMware gives the machine.
@@ -30,18 +30,18 @@ def write(vmdk: Path, destination: Path, spec: Spec, hardware: ovf.Hardware = ov
     Raises:
         InputError: the disk's file is larger than an OVA can hold.
     """
-    size = vmdk.stat().st_size
+    size = source.stat().st_size
     if size > LARGEST:
-        raise InputError(f"{vmdk} has {size} bytes, an OVA can hold {LARGEST}", "use the format vmdk instead of ova")
+        raise InputError(f"{source} has {size} bytes, an OVA can hold {LARGEST}", "use the format vmdk instead of ova")
     name = destination.stem
-    capacity = int(disk.info(vmdk)["virtual-size"])
-    descriptor = ovf.descriptor(spec, ovf.Disk(f"{name}.vmdk", size, capacity), hardware).encode()
-    digests = {f"{name}.ovf": hashlib.sha256(descriptor).hexdigest(), f"{name}.vmdk": disk.sha256(vmdk)}
+    about = ovf.Disk(f"{name}.vmdk", size, vmdk.read(source).capacity)
+    descriptor = ovf.descriptor(spec, about, hardware).encode()
+    digests = {f"{name}.ovf": hashlib.sha256(descriptor).hexdigest(), f"{name}.vmdk": disk.sha256(source)}
     manifest = "".join(f"SHA256({file})= {digest}\n" for file, digest in digests.items()).encode()
     with tarfile.open(destination, "x", format=tarfile.USTAR_FORMAT) as archive:
         for file, content in ((f"{name}.ovf", descriptor), (f"{name}.mf", manifest)):
             archive.addfile(_member(file, len(content)), io.BytesIO(content))
-        with vmdk.open("rb") as handle:
+        with source.open("rb") as handle:
             archive.addfile(_member(f"{name}.vmdk", size), handle)
 
 

@@ -21,12 +21,14 @@ from skyvypack.targets.vsphere.vcenter.inventory import Where, machine, read, re
 from skyvypack.targets.vsphere.vcenter.library import Library
 from skyvypack.targets.vsphere.vcenter.marks import Marks
 from skyvypack.targets.vsphere.vcenter.preflight import Preflight, hardware_version
-from skyvypack.targets.vsphere.vcenter.rest import Rest
+from skyvypack.targets.vsphere.vcenter.rest import Refused, Rest
 from skyvypack.targets.vsphere.vcenter.session import Login, Session, Unreachable
 from skyvypack.targets.vsphere.vcenter.tags import Tags
+from skyvypack.targets.vsphere.vcenter.upload import Broken
 
 DISK = "ova"
 _TARGET = "vsphere"
+_IMPORTS = 3  # how often an upload is begun when the way to the host breaks
 
 
 @contextmanager
@@ -128,17 +130,24 @@ class VSphere:
         self._mark(vm, order, run)
         if order.settings["snapshot"]:
             self._snapshot(vm)
-        if not read(self._session, vm, "config.template").get("config.template"):
-            self._session.call("mark as template", vm.MarkAsTemplate)
+        self._session.call("mark as template", lambda: self._template(vm))
         return marks.template(_TARGET, reference(vm), order.title, self._marks.of(vm))
 
     def _import(self, order: Order, run: Run) -> Any:
         place = self._place
         load = payload(_disk(order))
         version = self._session.call("ask for the hardware", lambda: hardware_version(place))
-        settings = hardware(order.settings, version)
-        entry = run.intend("vm", name=order.title)
-        importer = Importer(self._session, order, place, load, settings, _notes(order), run.id)
+        importer = Importer(self._session, order, place, load, hardware(order.settings, version), _notes(order), run.id)
+        for _ in range(_IMPORTS - 1):
+            entry = run.intend("vm", name=order.title)
+            try:
+                return self._imported(importer, entry, run)
+            except Broken as error:
+                self._session.progress.note("upload", f"{error}; beginning again")
+                run.undo(entry)
+        return self._imported(importer, run.intend("vm", name=order.title), run)
+
+    def _imported(self, importer: Importer, entry: Entry, run: Run) -> Any:
         with importer.machine(lambda: self.undo(entry)) as (info, lease):
             run.made(entry, reference(info.entity))
             importer.fill(info, lease)
@@ -147,16 +156,20 @@ class VSphere:
     def _adopt(self, order: Order, run: Run) -> Any:
         place = self._place
         vm = machines.made_by_packer(self._session, place.datacenter, order.source)
+        entry = run.intend("vm", name=order.title)
         # First of all, as undoing touches nothing that does not carry the run.
         self._marks.write(vm, {"run": run.id, "id": reference(vm)})
-        run.made(run.intend("vm", name=order.title), reference(vm))
+        run.made(entry, reference(vm))
         now = read(self._session, vm, "name", "parent")
         if now["name"] != order.title:
-            self._session.task(f"rename {order.source}", lambda: vm.Rename_Task(order.title))
+            self._session.task(f"rename {order.source}", lambda: self._renamed(vm, order.title))
         if reference(now["parent"]) != reference(place.folder):
             self._session.task(f"move {order.title}", lambda: place.folder.MoveIntoFolder_Task([vm]))
         self._annotate(vm, _notes(order))
         return vm
+
+    def _renamed(self, vm: Any, title: str) -> Any:
+        return None if read(self._session, vm, "name")["name"] == title else vm.Rename_Task(title)
 
     def _annotate(self, vm: Any, text: str) -> None:
         from pyVmomi import vim
@@ -165,19 +178,27 @@ class VSphere:
 
     def _snapshot(self, vm: Any) -> None:
         about = "linked clones share it"
-        self._session.task(
-            "make a snapshot", lambda: vm.CreateSnapshot_Task("skyvypack", about, memory=False, quiesce=False)
-        )
+
+        def begin() -> Any:
+            if read(self._session, vm, "snapshot").get("snapshot"):
+                return None
+            return vm.CreateSnapshot_Task("skyvypack", about, memory=False, quiesce=False)
+
+        self._session.task("make a snapshot", begin)
 
     def _mark(self, vm: Any, order: Order, run: Run) -> None:
         """Tags first: what is described has them."""
         for category, name in ((tags.VERSION, order.title), (tags.DIGEST, order.digest)):
-            entry = run.intend("tag", category=category, name=name)
-            self._tags.attach(category, name, reference(vm))
+            entry = run.intend("tag", category=category, name=name, vm=reference(vm))
+            self._tags.attach(category, name, reference(vm), run.id)
             run.made(entry, name)
         told = {key: value for key, value in order.marks(run.id).items() if key in marks.KEYS}
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
         self._marks.write(vm, told | {"created": now, "id": reference(vm)})
+
+    def _template(self, vm: Any) -> None:
+        if not read(self._session, vm, "config.template").get("config.template"):
+            vm.MarkAsTemplate()
 
     def describe(self, name: str) -> Sequence[Template]:
         """Every template of this name, the newest first."""
@@ -193,9 +214,9 @@ class VSphere:
         """Clone it, boot the clone, wait for its address."""
         name = f"{template.title}-{run.id}"
         entry = run.intend("clone", name=name)
-        options = guestinfo(user_data, instance=name)
+        options = guestinfo(user_data, instance=name) | {marks.RUN_KEY: run.id}
         source = machine(self._session, template.id)
-        clone = machines.clone(self._session, source, self._place, name, options, run.id)
+        clone = machines.clone(self._session, source, self._place, name, options, lambda: self.undo(entry))
         run.made(entry, reference(clone))
         return Guest(reference(clone), machines.boot(self._session, clone))
 
@@ -219,7 +240,15 @@ class VSphere:
             return f"{name}/{order.title} ({standing})"
         entry = run.intend("item", library=name, name=order.title)
         placement = {"folder": reference(place.folder), "resource_pool": reference(place.pool)}
-        item = library.publish(order.title, _notes(order), template.id, placement, reference(place.datastore))
+        try:
+            item = library.publish(order.title, _notes(order), template.id, placement, reference(place.datastore))
+        except Refused:
+            raise
+        except RegistrarError:
+            # Perhaps it was carried out and only the answer was lost.
+            item = library.item(order.title)
+            if not item:
+                raise
         run.made(entry, item)
         return f"{name}/{order.title} ({item})"
 
@@ -235,11 +264,11 @@ class VSphere:
             wanted = has | {channel} if reference(vm) == template.id else has - {channel}
             tag = f"{template.name}:{channel}"
             if channel in wanted:
-                self._tags.attach(tags.CHANNEL, tag, reference(vm))
+                self._tags.attach(tags.CHANNEL, tag, reference(vm), told.get("run", ""))
             if wanted != has:
                 self._marks.write(vm, {"channels": ",".join(sorted(wanted))})
             if channel in has - wanted:
-                self._tags.detach(tags.CHANNEL, tag, reference(vm))
+                self._tags.release(tags.CHANNEL, tag, reference(vm))
 
     def in_use(self, template: Template) -> Sequence[str]:
         """Its linked clones."""
@@ -254,7 +283,7 @@ class VSphere:
             Library(self._rest, name).remove(item)
         vm = machine(self._session, template.id)
         for category, tag in _tags(template):
-            self._tags.release(category, tag, lambda found: found == template.id)
+            self._tags.release(category, tag, template.id)
         # Last: as long as it stands, what broke off half-way is found again and can be finished.
         machines.destroy(self._session, vm)
 
@@ -265,8 +294,7 @@ class VSphere:
             if vm is not None:
                 machines.destroy(self._session, vm)
         elif entry.kind == "tag":
-            # Undone before the machine that has it, so it is taken off by name; other machines keep theirs.
-            self._untag(entry)
+            self._tags.release(entry.mark["category"], entry.mark["name"], entry.mark["vm"], entry.run)
         elif entry.kind == "item":
             library = Library(self._rest, entry.mark["library"])
             item = entry.id or library.item(entry.mark["name"])
@@ -274,13 +302,6 @@ class VSphere:
                 library.remove(item)
         else:
             raise RegistrarError(f"nobody knows how to undo a {entry.kind}")
-
-    def _untag(self, entry: Entry) -> None:
-        """A tag that no other machine has goes; the machine of this run is destroyed next, and loses it then."""
-        self._tags.release(entry.mark["category"], entry.mark["name"], lambda vm: self._is_of(vm, entry.run))
-
-    def _is_of(self, vm: str, run: str) -> bool:
-        return machines.of_run(self._session, self._marks, vm, "", run) is not None
 
 
 def _tags(template: Template) -> list[tuple[str, str]]:

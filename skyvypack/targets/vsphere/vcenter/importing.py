@@ -104,7 +104,7 @@ class Importer:
 
         lease = self.session.call(f"import {self.order.title}", begin)
         try:
-            yield self.session.call(f"import {self.order.title}", lambda: leases.wait(lease)), lease
+            yield leases.wait(lease, call=self.session.call), lease
         except BaseException:
             with contextlib.suppress(Exception):
                 lease.HttpNfcLeaseAbort()
@@ -112,7 +112,8 @@ class Importer:
 
     def fill(self, info: Any, lease: Any) -> None:
         """Send the disk."""
-        leases.fill(lease, info, self.payload.source, self._place, self.session.progress)
+        session = self.session
+        leases.fill(lease, info, self.payload.source, self._place, session.progress, session.call)
 
     def _place(self, device: Any) -> Place:
         login = self.session.login

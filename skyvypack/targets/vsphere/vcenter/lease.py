@@ -7,8 +7,7 @@ life).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from skyvypack.progress import Event, Progress
@@ -18,7 +17,8 @@ from skyvypack.targets.vsphere.vcenter.upload import Place, Source, send
 
 READY = 120.0
 _SIGN_OF_LIFE = 15.0
-_PAUSE = 0.5
+_NOTHING_MORE = ("ManagedObjectNotFound", "InvalidState")
+PAUSE = 0.5
 
 
 class Lease(Protocol):
@@ -38,14 +38,28 @@ class Lease(Protocol):
         """End it: the machine is to be forgotten."""
 
 
-def wait(lease: Lease, seconds: float = READY) -> Any:
+Call = Callable[[str, Callable[[], Any]], Any]
+"""As `Session.call`: asks, and asks again when that may help."""
+
+
+def _once(_what: str, act: Callable[[], Any]) -> Any:
+    return act()
+
+
+def wait(lease: Lease, seconds: float = READY, call: Call = _once) -> Any:
     """Wait until a lease takes disks; returns its info.
+
+    Args:
+        lease: just made.
+        seconds: until it is given up.
+        call: asks vCenter.
 
     Raises:
         RegistrarError: vSphere gave it up, or it took too long.
     """
-    until(lambda: _is_ready(lease), seconds=seconds, pause=_PAUSE, what="vSphere to take disks")
-    return lease.info
+    what = "wait for the lease"
+    until(lambda: call(what, lambda: _is_ready(lease)), seconds=seconds, pause=PAUSE, what="vSphere to take disks")
+    return call(what, lambda: lease.info)
 
 
 def _is_ready(lease: Lease) -> bool | None:
@@ -65,9 +79,10 @@ def _reason(lease: Lease) -> str:
 class Keeper:
     """Tells vSphere how far an upload is, from a thread of its own, as a stalled upload would else end the lease."""
 
-    def __init__(self, lease: Lease, interval: float) -> None:
+    def __init__(self, lease: Lease, interval: float, call: Call = _once) -> None:
         self.percent = 0
         self._lease = lease
+        self._call = call
         self._interval = interval
         self._stop = threading.Event()
         self._failed: BaseException | None = None
@@ -76,10 +91,13 @@ class Keeper:
     def _keep(self) -> None:
         while not self._stop.wait(self._interval):
             try:
-                self._lease.HttpNfcLeaseProgress(self.percent)
+                self._call("keep the lease", self._tell)
             except Exception as error:
                 self._failed = error
                 return
+
+    def _tell(self) -> None:
+        self._lease.HttpNfcLeaseProgress(self.percent)
 
     def check(self) -> None:
         """Raise what the thread met, so that an upload ends that nobody waits for any more."""
@@ -96,19 +114,9 @@ class Keeper:
         self._thread.join()
 
 
-@contextmanager
-def kept(lease: Lease, timeout: float) -> Iterator[Keeper]:
-    """Keep a lease alive while the block runs.
-
-    Args:
-        lease: ready.
-        timeout: seconds after which vSphere ends a silent one (``info.leaseTimeout``).
-    """
-    with Keeper(lease, min(_SIGN_OF_LIFE, max(timeout / 4, 0.05))) as keeper:
-        yield keeper
-
-
-def fill(lease: Lease, info: Any, source: Source, place: Callable[[Any], Place], progress: Progress) -> None:
+def fill(
+    lease: Lease, info: Any, source: Source, place: Callable[[Any], Place], progress: Progress, call: Call = _once
+) -> None:
     """Send the one disk of an import and complete its lease; the lease is kept alive meanwhile.
 
     Args:
@@ -117,14 +125,17 @@ def fill(lease: Lease, info: Any, source: Source, place: Callable[[Any], Place],
         source: the disk.
         place: turns a device URL of the lease into where to send to.
         progress: told how far it is, as stage ``upload``.
+        call: asks vCenter.
 
     Raises:
-        RegistrarError: the lease wants no disk or several, it ended, or the upload failed.
+        Broken: the way to the host broke; another import may succeed.
+        RegistrarError: the lease wants no disk or several, it ended, or the upload was refused.
     """
     wanted = [device for device in info.deviceUrl if device.disk]
     if len(wanted) != 1:
         raise RegistrarError(f"vSphere wants {len(wanted)} disks, the template has one")
-    with kept(lease, info.leaseTimeout) as keeper:
+    interval = min(_SIGN_OF_LIFE, max(info.leaseTimeout / 4, 0.05))
+    with progress.stage("upload", f"Send {source.path.name}"), Keeper(lease, interval, call) as keeper:
 
         def advance(sent: int) -> None:
             keeper.check()
@@ -133,5 +144,21 @@ def fill(lease: Lease, info: Any, source: Source, place: Callable[[Any], Place],
 
         send(source, place(wanted[0]), advance)
         keeper.check()
-    lease.HttpNfcLeaseProgress(100)
-    lease.HttpNfcLeaseComplete()
+    call("tell the lease of the end", lambda: lease.HttpNfcLeaseProgress(100))
+    _complete(lease, call)
+
+
+def _complete(lease: Lease, call: Call) -> None:
+    tries = 0
+
+    def act() -> None:
+        nonlocal tries
+        tries += 1
+        try:
+            lease.HttpNfcLeaseComplete()
+        except Exception as error:
+            # Completed by the first try, whose answer was lost: there is nothing more to complete.
+            if tries == 1 or type(error).__name__.rpartition(".")[2] not in _NOTHING_MORE:
+                raise
+
+    call("complete the import", act)

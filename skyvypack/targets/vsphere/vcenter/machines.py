@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from skyvypack.registrar import retry
 from skyvypack.registrar.contract import RegistrarError
 from skyvypack.targets.vsphere.vcenter.inventory import Where, machine, properties, read, reference
-from skyvypack.targets.vsphere.vcenter.marks import RUN_KEY, Marks, run_of
+from skyvypack.targets.vsphere.vcenter.marks import Marks, run_of
 from skyvypack.targets.vsphere.vcenter.session import Gone, Session
 
-_BOOT = 900.0
+BOOT = 900.0
+PAUSE = 1.0
 _DEVICES = "config.hardware.device"
 
 
@@ -58,13 +59,16 @@ def made_by_packer(session: Session, root: Any, source: str) -> Any:
 
 def destroy(session: Session, vm: Any) -> None:
     """Remove a machine or template with its disks; fine when it is gone."""
-    power = _power(session, vm)
-    if power == "gone":
-        return
-    if power == "poweredOn":
-        session.task(f"switch off {reference(vm)}", vm.PowerOffVM_Task)
+
+    def switch_off() -> Any:
+        return vm.PowerOffVM_Task() if _power(session, vm) == "poweredOn" else None
+
+    def remove() -> Any:
+        return None if _power(session, vm) == "gone" else vm.Destroy_Task()
+
+    session.task(f"switch off {reference(vm)}", switch_off)
     try:
-        session.task(f"remove {reference(vm)}", vm.Destroy_Task)
+        session.task(f"remove {reference(vm)}", remove)
     except RegistrarError:
         # vCenter removes it by itself when its lease was aborted.
         if _power(session, vm) != "gone":
@@ -78,7 +82,14 @@ def _power(session: Session, vm: Any) -> str:
         return "gone"
 
 
-def clone(session: Session, template: Any, place: Where, name: str, options: Mapping[str, str], run: str) -> Any:
+def clone(
+    session: Session,
+    template: Any,
+    place: Where,
+    name: str,
+    options: Mapping[str, str],
+    remove_earlier: Callable[[], None],
+) -> Any:
     """Clone a template, switched off.
 
     Args:
@@ -86,25 +97,36 @@ def clone(session: Session, template: Any, place: Where, name: str, options: Map
         template: what to clone; with a snapshot the clone shares its disk.
         place: where the clone goes.
         name: of the clone.
-        options: for its configuration, such as its user-data.
-        run: id of the run that makes it.
+        options: for its configuration, such as its user-data and the run that makes it.
+        remove_earlier: removes what an earlier try made whose answer was lost.
     """
+    spec = _clone_spec(place, read(session, template, "snapshot").get("snapshot"), options)
+    tries = 0
+
+    def begin() -> Any:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            remove_earlier()
+        return template.CloneVM_Task(place.folder, name, spec)
+
+    return session.task(f"clone {name}", begin)
+
+
+def _clone_spec(place: Where, snapshot: Any, options: Mapping[str, str]) -> Any:
     from pyVmomi import vim
 
-    snapshot = read(session, template, "snapshot").get("snapshot")
     relocate = vim.vm.RelocateSpec(pool=place.pool, host=place.host, datastore=place.datastore)
     if snapshot:
         relocate.diskMoveType = "createNewChildDiskBacking"
-    extra = [vim.option.OptionValue(key=key, value=value) for key, value in {**options, RUN_KEY: run}.items()]
-    config = vim.vm.ConfigSpec(extraConfig=extra, annotation=f"Proves a template; made by skyvypack, run {run}")
-    spec = vim.vm.CloneSpec(
+    extra = [vim.option.OptionValue(key=key, value=value) for key, value in options.items()]
+    return vim.vm.CloneSpec(
         location=relocate,
-        config=config,
+        config=vim.vm.ConfigSpec(extraConfig=extra, annotation="Proves a template; skyvypack removes it"),
         powerOn=False,
         template=False,
         snapshot=snapshot.currentSnapshot if snapshot else None,
     )
-    return session.task(f"clone {name}", lambda: template.CloneVM_Task(place.folder, name, spec))
 
 
 def boot(session: Session, vm: Any) -> str:
@@ -113,9 +135,13 @@ def boot(session: Session, vm: Any) -> str:
     Raises:
         RegistrarError: it did not start, or VMware Tools in it told no address in time.
     """
-    session.task("switch on the clone", vm.PowerOnVM_Task)
+
+    def switch_on() -> Any:
+        return None if _power(session, vm) == "poweredOn" else vm.PowerOnVM_Task()
+
+    session.task("switch on the clone", switch_on)
     what = "the clone's address, which open-vm-tools in it tells"
-    return retry.until(lambda: address(session, vm), seconds=_BOOT, pause=1.0, what=what)
+    return retry.until(lambda: address(session, vm), seconds=BOOT, pause=PAUSE, what=what)
 
 
 def address(session: Session, vm: Any) -> str | None:

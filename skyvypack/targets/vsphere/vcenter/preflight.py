@@ -101,11 +101,7 @@ class Preflight:
 
     def _hosts(self, place: Where) -> Iterator[Obstacle]:
         hosts = [place.host] if place.host else list(place.compute.host)
-        usable = [
-            host
-            for host in hosts
-            if self._takes_machines(host)
-        ]
+        usable = [host for host in hosts if self._takes_machines(host)]
         if not usable:
             names = ", ".join(host.name for host in hosts) or "none"
             yield Obstacle("host", f"no host can take a machine now ({names})", "end a maintenance, or reconnect one")

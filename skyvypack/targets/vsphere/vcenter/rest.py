@@ -31,11 +31,13 @@ class Refused(RegistrarError):
         status: of HTTP.
         text: what it said.
         what: was asked.
+        kind: of the error, such as ``com.vmware.vapi.std.errors.already_exists``.
     """
 
-    def __init__(self, status: int, text: str, what: str) -> None:
+    def __init__(self, status: int, text: str, what: str, kind: str = "") -> None:
         self.status = status
         self.text = text
+        self.kind = kind
         super().__init__(f"{what}: vCenter answers {status}" + (f": {text}" if text else ""))
 
 
@@ -140,20 +142,23 @@ class Rest:
         if answer.status in (502, 503, 504):
             raise _Busy(f"{answer.status} {answer.reason}")
         if answer.status >= 300:
-            raise Refused(answer.status, _said(content) or answer.reason, f"{method} {path.partition('?')[0]}")
+            kind, said = _said(content)
+            what = f"{method} {path.partition('?')[0]}"
+            raise Refused(answer.status, said or kind or answer.reason, what, kind)
         found = json.loads(content) if content.strip() else None
         return found["value"] if isinstance(found, dict) and "value" in found else found
 
 
-def _said(content: bytes) -> str:
-    """The messages of an error, or its type."""
+def _said(content: bytes) -> tuple[str, str]:
+    """The kind of an error and its messages."""
     try:
         found = json.loads(content)
-        value = found.get("value", found)
+        value = found.get("value") or found
         messages = [one.get("default_message", "") for one in value.get("messages", ()) if isinstance(one, dict)]
-        return "; ".join(filter(None, messages)) or str(found.get("type") or value.get("error_type") or "")
+        kind = found.get("type") or found.get("error_type") or value.get("error_type") or ""
+        return str(kind), "; ".join(filter(None, messages))
     except (ValueError, AttributeError):
-        return ""
+        return "", ""
 
 
 def segment(id: str) -> str:

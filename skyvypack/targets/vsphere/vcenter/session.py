@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _CALL = 60.0  # seconds that one call may take
 _PATIENCE = Patience(seconds=60.0)
-_PAUSE = 0.5
+PAUSE = 0.5
 
 
 class Unreachable(RegistrarError):
@@ -132,14 +132,14 @@ class Session:
         if instance is not None:
             with contextlib.suppress(Exception):
                 instance.content.sessionManager.Logout()
+            instance._stub.DropConnections()
 
-    def call(self, what: str, act: Callable[[], T], *, again: bool = True) -> T:
-        """Ask vCenter something; a session that was lost is renewed once.
+    def call(self, what: str, act: Callable[[], T]) -> T:
+        """Ask vCenter something, again on errors that may pass; a session that was lost is renewed once.
 
         Args:
             what: for messages, such as ``create VM web-1.0.0``.
-            act: asks; safe to repeat unless `again` is False.
-            again: repeat it on errors that may pass.
+            act: asks; safe to repeat.
 
         Raises:
             Gone: what was asked about is not there any more.
@@ -149,20 +149,18 @@ class Session:
         _, vim, vmodl = _sdk()
         try:
             try:
-                return self._try(what, act, again)
+                return self._try(what, act)
             except vim.fault.NotAuthenticated:
                 self.progress.note("session", f"{what}: the session was lost; logging in again")
                 self._renew()
-                return self._try(what, act, again)
+                return self._try(what, act)
         except RegistrarError:
             raise
         except Exception as error:
             kind = Gone if isinstance(error, vmodl.fault.ManagedObjectNotFound) else RegistrarError
             raise kind(f"{what}: {_words(error)}", _hint(error)) from error
 
-    def _try(self, what: str, act: Callable[[], T], again: bool) -> T:
-        if not again:
-            return act()
+    def _try(self, what: str, act: Callable[[], T]) -> T:
         return retry.call(act, transient=_passes, patience=self._patience, progress=self.progress, what=what)
 
     def _renew(self) -> None:
@@ -171,33 +169,38 @@ class Session:
         manager.Login(userName=self.login.user, password=self.login.password)
 
     def task(self, what: str, begin: Callable[[], Any], *, seconds: float = 600.0) -> Any:
-        """Start a task, once, and wait for its end; returns its result.
+        """Start a task and wait for its end; returns its result.
 
         Args:
             what: for messages.
-            begin: starts it.
+            begin: starts it. It is called again when its answer was lost, so it looks first whether the work is done
+                already, and then returns None.
             seconds: until it is given up and cancelled.
 
         Raises:
             RegistrarError: it could not be started, failed, or did not end in time.
         """
-        task = self.call(what, begin, again=False)
-        deadline = time.monotonic() + seconds
+        task = self.call(what, begin)
+        if task is None:
+            return None
         try:
-            while True:
-                info = self.call(f"{what}: look at its task", lambda: task.info)
-                if str(info.state) == "success":
-                    return info.result
-                if str(info.state) == "error":
-                    raise RegistrarError(f"{what}: {_words(info.error)}", _hint(info.error))
-                if time.monotonic() > deadline:
-                    raise RegistrarError(f"{what}: no end after {seconds:.0f} s")
-                time.sleep(_PAUSE)
+            return self._ended(what, task, time.monotonic() + seconds)
         except BaseException:
-            # An unfinished task would go on and undo what is undone next.
+            # What goes on by itself would come back after it has been undone.
             with contextlib.suppress(Exception):
                 task.CancelTask()
             raise
+
+    def _ended(self, what: str, task: Any, deadline: float) -> Any:
+        while True:
+            info = self.call(f"{what}: look at its task", lambda: task.info)
+            if str(info.state) == "success":
+                return info.result
+            if str(info.state) == "error":
+                raise RegistrarError(f"{what}: {_words(info.error)}", _hint(info.error))
+            if time.monotonic() > deadline:
+                raise RegistrarError(f"{what}: no end in time")
+            time.sleep(PAUSE)
 
 
 def _sdk() -> tuple[Any, Any, Any]:

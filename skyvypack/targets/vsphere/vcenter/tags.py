@@ -20,6 +20,7 @@ CATEGORIES: Mapping[str, str] = {
     CHANNEL: "What a template is used for now, as in web:stable",
 }
 
+_MADE_BY = "made by skyvypack, run "
 _BASE = "/rest/com/vmware/cis/tagging"
 
 
@@ -33,53 +34,57 @@ class Tags:
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
         self._categories: dict[str, str] = {}
+        self._known: dict[str, Any] = {}
 
-    def attach(self, category: str, name: str, vm: str) -> None:
+    def attach(self, category: str, name: str, vm: str, run: str) -> None:
         """Give a machine a tag; done again, it changes nothing.
 
         Args:
             category: one of `CATEGORIES`.
             name: of the tag.
             vm: id of the machine.
+            run: id of the run, which stands in the tag if it makes one.
         """
-        tag = self.find(category, name) or self._make(category, name)
-        self._rest.post(f"{_BASE}/tag-association/{segment(tag)}?~action=attach", _object(vm))
+        tag = self._tag(category, name)
+        id = tag["id"] if tag else self._make(category, name, run)
+        if vm not in self._objects(id):
+            self._rest.post(f"{_BASE}/tag-association/{segment(id)}?~action=attach", _object(vm))
 
-    def detach(self, category: str, name: str, vm: str) -> None:
-        """Take a tag from a machine, and remove the tag when nothing else has it."""
-        tag = self.find(category, name)
-        if tag:
-            self._rest.post(f"{_BASE}/tag-association/{segment(tag)}?~action=detach", _object(vm))
-            self.sweep(category, name)
+    def release(self, category: str, name: str, vm: str, run: str = "") -> None:
+        """Take a tag from a machine, and remove it when nothing else has it.
 
-    def release(self, category: str, name: str, ours: Callable[[str], bool]) -> None:
-        """Take a tag from those machines that are ours, and remove it when nothing else has it."""
-        tag = self.find(category, name)
-        for found in self._objects(tag) if tag else ():
-            if ours(found["id"]):
-                self._rest.post(f"{_BASE}/tag-association/{segment(tag)}?~action=detach", _object(found["id"]))
-        self.sweep(category, name)
+        Args:
+            category: one of `CATEGORIES`.
+            name: of the tag.
+            vm: id of the machine; empty for none.
+            run: remove the tag only if this run made it; by default when any run of ours did.
+        """
+        tag = self._tag(category, name)
+        if not tag:
+            return
+        having = self._objects(tag["id"])
+        if vm in having:
+            self._rest.post(f"{_BASE}/tag-association/{segment(tag['id'])}?~action=detach", _object(vm))
+            having.remove(vm)
+        if not having and tag.get("description", "").startswith(_MADE_BY + run):
+            self._rest.delete(f"{_BASE}/tag/{segment(tag['id'])}")
 
-    def _objects(self, tag: str) -> list[Any]:
-        return list(self._rest.post(f"{_BASE}/tag-association/{segment(tag)}?~action=list-attached-objects", {}) or ())
+    def _objects(self, tag: str) -> list[str]:
+        found = self._rest.post(f"{_BASE}/tag-association/{segment(tag)}?~action=list-attached-objects", {})
+        return [one["id"] for one in found or ()]
 
-    def sweep(self, category: str, name: str) -> None:
-        """Remove a tag that nothing has."""
-        tag = self.find(category, name)
-        if tag and not self._objects(tag):
-            self._rest.delete(f"{_BASE}/tag/{segment(tag)}")
-
-    def find(self, category: str, name: str) -> str:
-        """The id of a tag; empty when there is none."""
-        return next((tag["id"] for tag in self._of(category) if tag["name"] == name), "")
+    def _tag(self, category: str, name: str) -> Any:
+        """What vCenter says of a tag; None when there is none."""
+        return next((tag for tag in self._of(category) if tag["name"] == name), None)
 
     def _of(self, category: str) -> Iterator[Any]:
         id = self._category(category)
-        if id:
-            for tag in self._rest.post(f"{_BASE}/tag/{segment(id)}?~action=list-tags-for-category", {}) or ():
-                found = self._gone_or(f"{_BASE}/tag/{segment(tag)}")
-                if found:
-                    yield found
+        every = self._rest.post(f"{_BASE}/tag/{segment(id)}?~action=list-tags-for-category", {}) if id else ()
+        for tag in every or ():
+            if tag not in self._known:
+                self._known[tag] = self._gone_or(f"{_BASE}/tag/{segment(tag)}")
+            if self._known[tag]:
+                yield self._known[tag]
 
     def _gone_or(self, path: str) -> Any:
         """What is there; None when somebody removed it meanwhile."""
@@ -98,10 +103,10 @@ class Tags:
                     self._categories[found["name"]] = id
         return self._categories.get(name, "")
 
-    def _make(self, category: str, name: str) -> str:
+    def _make(self, category: str, name: str, run: str) -> str:
         id = self._category(category) or self._make_category(category)
-        spec = {"category_id": id, "name": name, "description": ""}
-        return self._made(f"{_BASE}/tag", spec, lambda: self.find(category, name))
+        spec = {"category_id": id, "name": name, "description": _MADE_BY + run}
+        return self._made(f"{_BASE}/tag", spec, lambda: (self._tag(category, name) or {}).get("id", ""))
 
     def _make_category(self, name: str) -> str:
         spec = {
@@ -118,12 +123,12 @@ class Tags:
         self._categories[name] = self._made(f"{_BASE}/category", spec, look)
         return self._categories[name]
 
-    def _made(self, path: str, spec: Mapping[str, Any], look: Any) -> str:
+    def _made(self, path: str, spec: Mapping[str, Any], look: Callable[[], str]) -> str:
         """Make something of which there is one; another run may have been quicker, or an answer may have been lost."""
         try:
             return str(self._rest.post(path, {"create_spec": spec}))
         except Refused as error:
-            found = str(look())
+            found = look() if error.kind.lower().endswith("already_exists") else ""
             if not found:
                 raise RegistrarError(f"cannot make {spec['name']}: {error.text}", _PRIVILEGES) from error
             return found

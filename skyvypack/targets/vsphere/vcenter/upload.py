@@ -62,6 +62,10 @@ class Place:
     stall: float = 120.0
 
 
+class Broken(RegistrarError):
+    """The way to the host broke; another try may succeed."""
+
+
 def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
     """Send a disk.
 
@@ -71,8 +75,8 @@ def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
         advance: called with the bytes sent so far after each piece; what it raises ends the upload.
 
     Raises:
-        RegistrarError: the host could not be reached or trusted, refused, broke off or stalled; or the file is not
-            what its digest says.
+        Broken: the host could not be reached, broke off or stalled.
+        RegistrarError: it is not to be trusted or refused; or the file is not what its digest says.
     """
     host = urlsplit(place.url).netloc
     try:
@@ -80,7 +84,8 @@ def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
             _post(connection, source, place, advance)
     except (OSError, http.client.HTTPException) as error:
         reason = f"no progress for {place.stall:.0f} s" if isinstance(error, TimeoutError) else _words(error)
-        raise RegistrarError(f"the upload of {source.path.name} to {host} broke off: {reason}") from error
+        kind = RegistrarError if isinstance(error, ssl.SSLCertVerificationError | FileNotFoundError) else Broken
+        raise kind(f"the upload of {source.path.name} to {host} broke off: {reason}") from error
 
 
 def _words(error: Exception) -> str:

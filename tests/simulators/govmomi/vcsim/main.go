@@ -17,6 +17,7 @@ import (
 	_ "github.com/vmware/govmomi/sts/simulator"
 	_ "github.com/vmware/govmomi/vapi/cluster/simulator"
 	_ "github.com/vmware/govmomi/vapi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 func main() {
@@ -24,6 +25,7 @@ func main() {
 	user := flag.String("username", "user", "who may log in")
 	cert := flag.String("cert", "", "certificate, PEM")
 	key := flag.String("key", "", "its key, PEM")
+	address := flag.String("address", "", "what VMware Tools tell of a machine that runs")
 	flag.IntVar(&model.Datastore, "ds", model.Datastore, "datastores of each datacenter")
 	flag.IntVar(&model.Machine, "vm", 0, "machines of each pool")
 	flag.IntVar(&model.Pod, "pod", 0, "datastore clusters of each datacenter")
@@ -45,8 +47,28 @@ func main() {
 	service.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server := service.NewServer()
 	defer server.Close()
+	if *address != "" {
+		go tell(service.Context, *address)
+	}
 	fmt.Println(server.URL.Host)
 	// Ends with the test, also when that is killed.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	time.AfterFunc(2*time.Second, func() { os.Exit(0) })
+}
+
+// tell gives every machine that runs an address, as VMware Tools in it would.
+func tell(ctx *simulator.Context, address string) {
+	for range time.Tick(20 * time.Millisecond) {
+		for _, entity := range ctx.Map.All("VirtualMachine") {
+			vm := entity.(*simulator.VirtualMachine)
+			ctx.WithLock(vm, func() {
+				if vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn && vm.Guest.IpAddress == "" {
+					ctx.Update(vm, []types.PropertyChange{
+						{Name: "guest.ipAddress", Val: address},
+						{Name: "summary.guest.ipAddress", Val: address},
+					})
+				}
+			})
+		}
+	}
 }
