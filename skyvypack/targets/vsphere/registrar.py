@@ -213,7 +213,7 @@ class VSphere:
     def boot(self, template: Template, user_data: str, run: Run) -> Guest:
         """Clone it, boot the clone, wait for its address."""
         name = f"{template.title}-{run.id}"
-        entry = run.intend("clone", name=name)
+        entry = run.intend("clone", name=name, template=template.id)
         options = guestinfo(user_data, instance=name) | {marks.RUN_KEY: run.id}
         source = machine(self._session, template.id)
         clone = machines.clone(self._session, source, self._place, name, options, lambda: self.undo(entry))
@@ -290,6 +290,8 @@ class VSphere:
     def undo(self, entry: Entry) -> None:
         """Remove what an entry stands for, and nothing that another run made."""
         if entry.kind in ("vm", "clone"):
+            if entry.kind == "clone" and not entry.id:
+                machines.settle(self._session, entry.mark["template"])
             vm = machines.of_run(self._session, self._marks, entry.id, entry.mark["name"], entry.run)
             if vm is not None:
                 machines.destroy(self._session, vm)

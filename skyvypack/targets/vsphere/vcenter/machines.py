@@ -14,6 +14,7 @@ from skyvypack.targets.vsphere.vcenter.session import Gone, Session
 
 BOOT = 900.0
 PAUSE = 1.0
+CLONE = 600.0
 _DEVICES = "config.hardware.device"
 
 
@@ -111,6 +112,33 @@ def clone(
         return template.CloneVM_Task(place.folder, name, spec)
 
     return session.task(f"clone {name}", begin)
+
+
+def settle(session: Session, template: str) -> None:
+    """Wait for clones of a template that are still being made: one whose id never became known may be among them.
+
+    Args:
+        session: to ask by.
+        template: id of the template.
+    """
+
+    def look() -> bool | None:
+        try:
+            tasks = read(session, machine(session, template), "recentTask").get("recentTask") or ()
+        except Gone:
+            return True
+        return None if any(_is_cloning(session, task) for task in tasks) else True
+
+    retry.until(look, seconds=CLONE, pause=PAUSE, what=f"clones of {template} that are being made")
+
+
+def _is_cloning(session: Session, task: Any) -> bool:
+    try:
+        found = read(session, task, "info.state", "info.descriptionId")
+    except Gone:
+        return False
+    kind = str(found.get("info.descriptionId", "")).lower()
+    return "clone" in kind and str(found.get("info.state")) in ("queued", "running")
 
 
 def _clone_spec(place: Where, snapshot: Any, options: Mapping[str, str]) -> Any:

@@ -71,6 +71,7 @@ class Session:
         self.progress = progress
         self._patience = patience
         self._instance: Any = None
+        self._content: Any = None
         self._context: ssl.SSLContext | None = None
 
     @property
@@ -97,9 +98,11 @@ class Session:
         Raises:
             Unreachable: it cannot be reached or trusted, or it refuses the login.
         """
-        if self._instance is None:
+        if self._content is None:
+            # Kept, because each look at the instance's own asks vCenter anew.
             self._instance = self._open()
-        return self._instance.content
+            self._content = self._instance.content
+        return self._content
 
     def _open(self) -> Any:
         login = self.login
@@ -128,11 +131,11 @@ class Session:
 
     def close(self) -> None:
         """Log out; whatever fails then does not matter any more."""
-        instance, self._instance = self._instance, None
-        if instance is not None:
+        if self._content is not None:
             with contextlib.suppress(Exception):
-                instance.content.sessionManager.Logout()
-            instance._stub.DropConnections()
+                self._content.sessionManager.Logout()
+            self._instance._stub.DropConnections()
+        self._instance = self._content = None
 
     def call(self, what: str, act: Callable[[], T]) -> T:
         """Ask vCenter something, again on errors that may pass; a session that was lost is renewed once.
@@ -165,8 +168,7 @@ class Session:
 
     def _renew(self) -> None:
         """On the same connection, so that objects that were found before can be used on."""
-        manager = self._instance.content.sessionManager
-        manager.Login(userName=self.login.user, password=self.login.password)
+        self._content.sessionManager.Login(userName=self.login.user, password=self.login.password)
 
     def task(self, what: str, begin: Callable[[], Any], *, seconds: float = 600.0) -> Any:
         """Start a task and wait for its end; returns its result.
