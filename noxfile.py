@@ -117,7 +117,7 @@ def benchmarks(session: nox.Session) -> None:
 
 def _develop(session: nox.Session) -> None:
     """The checkout, editable, with the developers' tools and the SDKs of the platforms."""
-    session.install("--editable", ".[dev,proxmox]")
+    session.install("--editable", ".[dev,proxmox,vsphere]")
 
 
 def _layer(session: nox.Session) -> Path:

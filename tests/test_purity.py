@@ -30,6 +30,7 @@ PURE = (
     "cloudinit.py",
     "dialect.py",
     "installer.py",
+    "ovf.py",
     "recipe.py",
     "render.py",
     "hcl/*.py",
