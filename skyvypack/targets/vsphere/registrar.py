@@ -113,20 +113,27 @@ class VSphere:
         """What `register` will make."""
         place = self._place
         folder, store = place.folder.name, place.datastore.name
-        if order.source:
-            make = f"take {order.source}, which Packer made, as {order.title} into folder {folder}"
+        steps = []
+        if order.disk is None:
+            steps.append(Step("packer", f"let Packer make {order.title} on the platform"))
+            make = f"take what Packer made as {order.title} into folder {folder}"
         else:
             size = payload(_disk(order)).source.size >> 20
             make = f"upload {size} MiB to datastore {store} as {order.title} in folder {folder}"
             make += f", network {place.network.name}"
         return [
+            *steps,
             Step("vm", make),
             Step("tag", f"tag it {order.title} and {order.digest}, set its custom attributes, mark it as a template"),
         ]
 
+    def expect(self, order: Order, run: Run) -> Entry:
+        """Packer's machine is the one of this name that was made from now on: the preflight has seen no other."""
+        return run.intend("packer", name=order.title, since=self._session.now().isoformat())
+
     def register(self, order: Order, run: Run) -> Template:
         """Import the order's disk, or take what Packer made; mark it, and make it a template."""
-        vm = self._adopt(order, run) if order.source else self._import(order, run)
+        vm = self._adopt(order, run) if order.disk is None else self._import(order, run)
         self._mark(vm, order, run)
         if order.settings["snapshot"]:
             self._snapshot(vm)
@@ -295,6 +302,8 @@ class VSphere:
             vm = machines.of_run(self._session, self._marks, entry.id, entry.mark["name"], entry.run)
             if vm is not None:
                 machines.destroy(self._session, vm)
+        elif entry.kind == "packer":
+            self._undo_packer(entry)
         elif entry.kind == "tag":
             self._tags.release(entry.mark["category"], entry.mark["name"], entry.mark["vm"], entry.run)
         elif entry.kind == "item":
@@ -304,6 +313,11 @@ class VSphere:
                 library.remove(item)
         else:
             raise RegistrarError(f"nobody knows how to undo a {entry.kind}")
+
+    def _undo_packer(self, entry: Entry) -> None:
+        root = self._session.content.rootFolder
+        for vm in machines.made_since(self._session, root, entry.mark["name"], entry.mark["since"]):
+            machines.destroy(self._session, vm)
 
 
 def _tags(template: Template) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from skyvypack.registrar import retry
@@ -56,6 +57,23 @@ def made_by_packer(session: Session, root: Any, source: str) -> Any:
     if len(found) != 1:
         raise RegistrarError(f"there are {len(found)} machines or templates `{source}`", "give its id, such as vm-42")
     return found[0]
+
+
+def made_since(session: Session, root: Any, name: str, since: str) -> Iterator[Any]:
+    """The machines of a name that were made from a moment on.
+
+    Args:
+        session: to ask by.
+        root: where to look.
+        name: of the machine.
+        since: ISO 8601, by vCenter's clock.
+    """
+    from pyVmomi import vim
+
+    for vm, facts in properties(session, root, vim.VirtualMachine, ["name", "config.createDate"]):
+        made = facts.get("config.createDate")
+        if facts.get("name") == name and made and made >= datetime.fromisoformat(since):
+            yield vm
 
 
 def destroy(session: Session, vm: Any) -> None:

@@ -155,7 +155,7 @@ class Preflight:
         for what, entity in on.items():
             needed = list(PRIVILEGES[what])
             if what == "folder":
-                needed += [_SNAPSHOT] * bool(self.order.settings["snapshot"]) + [*_MOVES] * bool(self.order.source)
+                needed += [_SNAPSHOT] * bool(self.order.settings["snapshot"]) + [*_MOVES] * (self.order.disk is None)
             answers = content.authorizationManager.HasPrivilegeOnEntities([entity], user.key, needed)
             for answer in answers[0].privAvailability:
                 if not answer.isGranted:

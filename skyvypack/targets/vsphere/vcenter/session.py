@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 from xml.parsers.expat import ExpatError
 
@@ -128,6 +129,12 @@ class Session:
             ) from error
         except Exception as error:
             raise Unreachable(f"cannot reach {login}: {_words(error)}", _hint(error)) from error
+
+    def now(self) -> datetime:
+        """The time by vCenter's clock."""
+        self.content  # noqa: B018 - opens the session
+        found: datetime = self.call("ask for the time", self._instance.CurrentTime)
+        return found
 
     def close(self) -> None:
         """Log out; whatever fails then does not matter any more."""
