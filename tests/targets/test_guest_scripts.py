@@ -99,7 +99,7 @@ def volumes(tmp_path: Path, fake_tool: FakeTool) -> Volumes:
 
 def write_disk(folder: Path, data: bytes) -> subprocess.CompletedProcess[str]:
     (folder / "disk.raw.gz").write_bytes(gzip.compress(data))
-    return run("write-disk.sh", ("/home/packer/disk.raw.gz", f"{folder}/disk.raw.gz"))
+    return run("write-disk.sh", ("/home/packer/disk.raw.gz", f"{folder}/disk.raw.gz"), ("seq 60", "seq 2"))
 
 
 def test_the_empty_volume_is_written(tmp_path: Path, volumes: Volumes) -> None:

@@ -28,6 +28,13 @@ BUILDERS = (*dict.fromkeys(_BY_BASE.values()), _SURROGATE)
 
 # Where the helper instance has the volume that becomes the AMI.
 _VOLUME = "/dev/xvdf"
+# What each type lets one choose, and the most IOPS for each GiB, as both versions of the builder check it.
+_SPEEDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "gp3": {"iops": (3000, 16000), "throughput": (125, 1000)},
+    "io1": {"iops": (100, 64000)},
+    "io2": {"iops": (100, 64000)},
+}
+_RATIOS = {"io1": 50, "io2": 500}
 # What EC2 gives a gp3 volume by itself.
 _GP3 = {"iops": 3000, "throughput": 125}
 
@@ -216,18 +223,28 @@ def _source_ami(wishes: Wishes) -> Body:
 
 def _volume(wishes: Wishes, device: str) -> dict[str, Setting | Value]:
     """A volume of the spec's size and the settings' kind."""
-    settings = wishes.settings
-    kind = settings["volume_type"]
-    speeds: Mapping[str, int] = {name: settings[name] for name in ("iops", "throughput")}
-    if speeds["throughput"] and kind != "gp3":
-        wishes.refuse(f"targets.aws.throughput is of a gp3 volume, not of {kind}")
-    if bool(speeds["iops"]) != kind.startswith("io") and kind != "gp3":
-        wishes.refuse(f"a {kind} volume {'has no' if speeds['iops'] else 'needs'} targets.aws.iops")
-    named = {name: value for name, value in speeds.items() if value}
+    kind = wishes.settings["volume_type"]
+    named = {name: wishes.settings[name] for name in ("iops", "throughput") if wishes.settings[name]}
+    _check_speed(wishes, kind, named)
     if kind == "gp3" and not wishes.dialect.has("required_plugins"):
         named = _GP3 | named
     size = {"volume_type": kind, "volume_size": wishes.spec.machine.disk}
     return {"device_name": device, **size, **named, "delete_on_termination": True}
+
+
+def _check_speed(wishes: Wishes, kind: str, named: Mapping[str, int]) -> None:
+    limits = _SPEEDS.get(kind, {})
+    for name, value in named.items():
+        if name not in limits:
+            wishes.refuse(f"targets.aws.{name} is not for a volume of type {kind}")
+        elif not limits[name][0] <= value <= limits[name][1]:
+            low, high = limits[name]
+            wishes.refuse(f"targets.aws.{name} of a {kind} volume is between {low} and {high}, not {value}")
+    if kind in _RATIOS and "iops" not in named:
+        wishes.refuse(f"a volume of type {kind} needs targets.aws.iops")
+    size = wishes.spec.machine.disk
+    if kind in _RATIOS and named.get("iops", 0) // size > _RATIOS[kind]:
+        wishes.refuse(f"a {kind} volume of {size} GiB takes at most {_RATIOS[kind] * size} targets.aws.iops")
 
 
 def _disk(wishes: Wishes) -> Body:
