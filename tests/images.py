@@ -72,10 +72,10 @@ def disk(folder: Path, files: Mapping[str, str], name: str = "disk.raw") -> Path
     return raw
 
 
-def debugfs(raw: Path, *commands: str) -> None:
-    """Change the root file system in place, as in ``rm /etc/secret``."""
+def debugfs(raw: Path, *commands: str, start: int = ROOT_START) -> None:
+    """Change the root file system in place, as in ``rm /etc/secret``; `start` is its first byte."""
     text = "".join(f"{command}\n" for command in commands)
-    device = f"{raw}?offset={ROOT_START}"
+    device = f"{raw}?offset={start}"
     subprocess.run(["/usr/sbin/debugfs", "-w", "-f", "-", device], input=text.encode(), check=True, capture_output=True)
 
 
