@@ -93,6 +93,18 @@ def install(session: nox.Session) -> None:
 
 
 @nox.session
+def judges(session: nox.Session) -> None:
+    """Let ssh-audit, Lynis, systemd-analyze and OpenSCAP judge a booted clone of a template that was baked before.
+
+    Arguments after ``--`` go to judges/judge.py: ``nox -s judges -- output/skyvyos-server-1.0.0-qemu --spec …``. Lynis
+    needs over ten minutes without KVM. What they say is kept in ``<template>.judges/``.
+    """
+    session.install("--editable", ".[judges]")
+    found = sorted(map(str, Path("output").glob("skyvyos-server-*-qemu")))[-1:]
+    session.run("python", "judges/judge.py", *(session.posargs or found), **PATIENCE)
+
+
+@nox.session
 def golden(session: nox.Session) -> None:
     """Write tests/goldens anew; read the diff before you commit it."""
     _develop(session)

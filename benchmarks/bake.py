@@ -27,7 +27,7 @@ from skyvypack.errors import SkyvypackError
 from skyvypack.progress import Event
 from skyvypack.spec.model import Spec
 
-SPEC = Path(__file__).resolve().parent.parent / "examples" / "server.yaml"
+SPEC = Path(__file__).resolve().parent.parent / "examples" / "server-debian.yaml"
 # The project's promises: without KVM, on two CPUs, for the default spec.
 MOST = {"cold bake": 420.0, "warm bake": 150.0, "nothing changed": 2.0, "peak memory, MB": 200.0, "qcow2, MB": 800.0}
 RATIO = "plain way / cold bake"
@@ -256,7 +256,7 @@ def document(found: Figures, conditions: Mapping[str, Any]) -> dict[str, Any]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--spec", type=Path, default=SPEC, help="what to bake (default: examples/server.yaml)")
+    what.add_argument("--spec", type=Path, default=SPEC, help="what to bake (default: examples/server-debian.yaml)")
     what.add_argument("--packages", metavar="A,B", help="bake a small spec with these packages, to try the benchmark")
     parser.add_argument("--no-verify", action="store_true", help="leave out verification")
     parser.add_argument("--no-warm", action="store_true", help="leave out the warm and the needless bake")

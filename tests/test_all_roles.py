@@ -133,9 +133,11 @@ def test_scripts_of_all_roles_are_valid_shell(release: str) -> None:
         command.run(["sh", "-n"], text=text)
 
 
-def test_the_example_has_every_role_and_fits_into_user_data() -> None:
-    """examples/server.yaml names all of them; what it bakes is within what the smallest reader of a disc takes."""
-    spec = specs.load(SERVER)
+@pytest.mark.parametrize("name", ["server", "server-debian"])
+def test_the_example_has_every_role_and_fits_into_user_data(name: str) -> None:
+    """It names all of them; what it bakes is within what the smallest reader of a disc takes."""
+    spec = specs.load(SERVER.with_name(f"{name}.yaml"))
+    assert set(spec.origins.values()) == {"upstream" if name == "server" else "debian"}
     assert {role.name for role in spec.roles} == WANTED
     assert len(cloudinit.bake_user_data(spec, "qemu").encode()) < LARGEST
 

@@ -30,7 +30,7 @@ def bake(plain: ModuleType) -> ModuleType:
 
 def test_the_plain_way_differs_in_where_packages_come_from(plain: ModuleType) -> None:
     """Packer's file, the roles' configuration and the sealing are ours; only packages move from layer to guest."""
-    spec = skyvypack.load(ROOT / "examples" / "server.yaml")
+    spec = skyvypack.load(ROOT / "examples" / "server-debian.yaml")
     ours, others = skyvypack.render(spec, "qemu", "1.6.6").files, plain.bundle(spec, "1.6.6").files
     assert ours.keys() == others.keys()
     assert [path for path in ours if ours[path] != others[path]] == ["user-data", "layer/packages.txt"]
