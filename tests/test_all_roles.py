@@ -14,6 +14,7 @@ from skyvypack import assets, cloudinit, command
 from skyvypack import spec as specs
 from skyvypack.errors import SpecError
 from skyvypack.profiles import profiles
+from skyvypack.render import render
 from skyvypack.role_folders import catalog
 from skyvypack.spec.model import Spec
 
@@ -144,8 +145,9 @@ def test_the_example_has_every_role_and_fits_into_user_data(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["minimal", "container-host", "web", "quickstart"])
 def test_the_examples_are_sound(name: str) -> None:
-    """Each loads, and its profile's roles are all there."""
+    """Each loads and renders, and its profile's roles are all there."""
     spec = specs.load(SERVER.with_name(f"{name}.yaml"))
+    assert {"user-data", "layer.sh", "skyvyos.pkr.hcl"} <= set(render(spec).files)
     profile = profiles()[name].roles if name in profiles() else ()
     assert set(profile) <= {role.name for role in spec.roles}
 
