@@ -94,6 +94,8 @@ def lynis(court: Court) -> Verdict:
     # Unpacked and not installed: what is judged stays as it is.
     court.run("mkdir -p /root/lynis/plugins; cd /root/lynis; dpkg-deb -x /tmp/lynis.deb .; rm /tmp/lynis.deb")
     court.run("cd /root/lynis; mv usr/share/lynis/* usr/sbin/lynis etc/lynis/default.prf .; chown -R root:root .")
+    # It lists every package, for which an emulated machine needs half an hour, and judges nothing by it.
+    court.run("echo skip-test=PKGS-7345 >/root/lynis/custom.prf")
     audit = "cd /root/lynis; ./lynis audit system --quick --no-colors --nolog --report-file /root/lynis/report"
     court.keep("lynis.log", court.run(audit, LYNIS))
     report = court.keep("lynis-report.dat", court.run("cat /root/lynis/report"))
