@@ -17,7 +17,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 # Debian packages that only tests use: cloud-init for its schema, gpg for a vendor's signed repository.
-TEST_PACKAGES = {"cloud-init": "cloud-init", "gpg": "gpg", "gpgconf": "gpgconf"}
+TEST_PACKAGES = {"cloud-init": "cloud-init", "gpg": "gpg", "gpgconf": "gpgconf", "xmllint": "libxml2-utils"}
 
 # nox gives an interrupted program a third of a second; a bake needs longer to undo what it began.
 PATIENCE = {"interrupt_timeout": 120.0, "terminate_timeout": 60.0}

@@ -26,6 +26,7 @@ from skyvypack.qmp import NETWORK, SOCKET, Monitor
 
 Firmware = Literal["bios", "uefi"]
 Bus = Literal["virtio-blk", "virtio-scsi", "nvme", "sata", "pvscsi"]
+Card = Literal["virtio-net-pci", "vmxnet3"]
 T = TypeVar("T")
 
 GIB = 1024**3
@@ -51,6 +52,7 @@ class Hardware:
         cpus: virtual CPUs.
         memory: MiB.
         room: GiB by which the guest's disk is bigger than the file it is an overlay of.
+        card: its network card.
     """
 
     firmware: Firmware = "bios"
@@ -58,6 +60,7 @@ class Hardware:
     cpus: int = 2
     memory: int = 2048
     room: int = 0
+    card: Card = "virtio-net-pci"
 
 
 class Machine:
@@ -155,7 +158,7 @@ class Machine:
             words += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={_escaped(self.seed.resolve())}"]
             words += ["-device", "virtio-blk-pci,drive=seed"]
         words += ["-netdev", f"user,id={NETWORK},ipv4=on,ipv6=on"]
-        words += ["-device", f"virtio-net-pci,netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
+        words += ["-device", f"{hardware.card},netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
         words += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
         # Relative, because a socket's path has at most 107 bytes; QEMU runs in the folder.
         words += ["-qmp", f"unix:{SOCKET},server=on,wait=off"]

@@ -122,8 +122,11 @@ def user_data(
 ) -> None:
     """Print the user-data for the first boot of a clone.
 
+    Where clones get it as settings of the machine, as on vsphere, these are printed, one a line.
+
     Accounts and keys are never in the template itself: those of the spec, and --user, are made here.
     """
+    from skyvypack import targets
     from skyvypack.cloudinit import first_boot_user_data
     from skyvypack.spec import load
 
@@ -132,10 +135,14 @@ def user_data(
     spec = load(spec_file)
     users = (*spec.users, _user(name, keys)) if name else spec.users
     text = first_boot_user_data(spec, hostname=hostname, users=users, target=target)
-    if disc is None:
-        click.echo(text, nl=False)
-    else:
+    if disc is not None:
         _write_disc(disc, text, hostname)
+        return
+    settings = targets.first_boot_settings(target, text, hostname)
+    if settings is None:
+        click.echo(text, nl=False)
+    for key, value in (settings or {}).items():
+        click.echo(f"{key}={value}")
 
 
 def _write_disc(disc: Path, user_data: str, hostname: str) -> None:

@@ -133,3 +133,23 @@ def settings_rules(target: str) -> Mapping[str, Rule]:
         raise SpecError(sorted(problems))
     rules: Mapping[str, Rule] = document.value
     return rules
+
+
+def first_boot_settings(target: str, user_data: str, hostname: str) -> Mapping[str, str] | None:
+    """The settings of a machine that carry its user-data, where a target's clones get it so; else None.
+
+    Args:
+        target: its name.
+        user_data: for the clone's first boot.
+        hostname: of the clone, which is its instance id as well.
+
+    Raises:
+        InputError: no such target, or the user-data is larger than a setting can be.
+    """
+    source(target)
+    if not (Path(__file__).parent / target / "first_boot.py").is_file():
+        return None
+    made: Mapping[str, str] = import_module(f"{__name__}.{target}.first_boot").settings(
+        user_data, instance=hostname, hostname=hostname
+    )
+    return made

@@ -201,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, call: str, body: bytes) -> Reply:
         headers = {key: value for key, value in self.headers.items() if key.lower() not in _SKIPPED}
+        if call == "Login":
+            headers.pop("Cookie", None)  # vcsim refuses a second login of a session that it has not lost
         self._behind.request(self.command, self.path, body, headers)
         reply = self._behind.getresponse()
         kept = [(key, value) for key, value in reply.getheaders() if key.lower() not in _SKIPPED]

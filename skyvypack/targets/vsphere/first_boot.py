@@ -16,7 +16,7 @@ LIMIT = 64 * 1024
 _ENCODING = "gzip+base64"
 
 
-def guestinfo(user_data: str, *, instance: str, hostname: str = "") -> dict[str, str]:
+def settings(user_data: str, *, instance: str, hostname: str = "") -> dict[str, str]:
     """The settings (``extraConfig``) of a clone, by key.
 
     Args:

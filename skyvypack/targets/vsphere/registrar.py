@@ -14,7 +14,7 @@ from skyvypack.progress import Progress
 from skyvypack.registrar.contract import Guest, Job, Obstacle, Order, Registrar, RegistrarError, Step, Template
 from skyvypack.registrar.credentials import secret
 from skyvypack.registrar.journal import Entry, Run
-from skyvypack.targets.vsphere.first_boot import guestinfo
+from skyvypack.targets.vsphere import first_boot
 from skyvypack.targets.vsphere.vcenter import machines, marks, tags
 from skyvypack.targets.vsphere.vcenter.importing import Importer, hardware, payload
 from skyvypack.targets.vsphere.vcenter.inventory import Where, machine, read, reference, where
@@ -83,6 +83,7 @@ class VSphere:
     """See `skyvypack.registrar.contract.Registrar`."""
 
     def __init__(self, session: Session, rest: Rest, settings: Mapping[str, Any]) -> None:
+        self.progress = session.progress
         self._session = session
         self._settings = settings
         self._rest = rest
@@ -221,7 +222,7 @@ class VSphere:
         """Clone it, boot the clone, wait for its address."""
         name = f"{template.title}-{run.id}"
         entry = run.intend("clone", name=name, template=template.id)
-        options = guestinfo(user_data, instance=name) | {marks.RUN_KEY: run.id}
+        options = first_boot.settings(user_data, instance=name) | {marks.RUN_KEY: run.id}
         source = machine(self._session, template.id)
         clone = machines.clone(self._session, source, self._place, name, options, lambda: self.undo(entry))
         run.made(entry, reference(clone))
@@ -242,22 +243,23 @@ class VSphere:
 
     def _publish(self, name: str, order: Order, template: Template, run: Run) -> str:
         library, place = Library(self._rest, name), self._place
-        standing = library.item(order.title)
+        title = _item(order.title)
+        standing = library.item(title)
         if standing:
-            return f"{name}/{order.title} ({standing})"
-        entry = run.intend("item", library=name, name=order.title)
+            return f"{name}/{title} ({standing})"
+        entry = run.intend("item", library=name, name=title)
         placement = {"folder": reference(place.folder), "resource_pool": reference(place.pool)}
         try:
-            item = library.publish(order.title, _notes(order), template.id, placement, reference(place.datastore))
+            item = library.publish(title, _notes(order), template.id, placement, reference(place.datastore))
         except Refused:
             raise
         except RegistrarError:
             # Perhaps it was carried out and only the answer was lost.
-            item = library.item(order.title)
+            item = library.item(title)
             if not item:
                 raise
         run.made(entry, item)
-        return f"{name}/{order.title} ({item})"
+        return f"{name}/{title} ({item})"
 
     def point(self, template: Template, channel: str) -> None:
         """The new one is marked before the old one is unmarked: at no time does the channel point nowhere."""
@@ -285,7 +287,7 @@ class VSphere:
         """Remove it, its copy in the content library, and tags that nothing else has."""
         run.progress.note("retire", f"removing {template.title} ({template.id})")
         name = self._settings["content_library"]
-        item = Library(self._rest, name).item(template.title) if name else ""
+        item = Library(self._rest, name).item(_item(template.title)) if name else ""
         if item:
             Library(self._rest, name).remove(item)
         vm = machine(self._session, template.id)
@@ -318,6 +320,11 @@ class VSphere:
         root = self._session.content.rootFolder
         for vm in machines.made_since(self._session, root, entry.mark["name"], entry.mark["since"]):
             machines.destroy(self._session, vm)
+
+
+def _item(title: str) -> str:
+    """The name of a library's copy. It is a template in the same folder, where no two have the same name."""
+    return f"{title}-library"
 
 
 def _tags(template: Template) -> list[tuple[str, str]]:

@@ -72,7 +72,7 @@ def _is_ready(lease: Lease) -> bool | None:
 
 
 def _reason(lease: Lease) -> str:
-    error = lease.error
+    error = getattr(lease, "error", None)
     return str(getattr(error, "msg", "") or getattr(error, "localizedMessage", "") or error or "no reason given")
 
 

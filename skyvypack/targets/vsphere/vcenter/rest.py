@@ -21,7 +21,7 @@ from skyvypack.targets.vsphere.vcenter.session import Session
 _TIMEOUT = 60.0
 _SESSION = "/rest/com/vmware/cis/session"
 _TOKEN = "vmware-api-session-id"
-_PATIENCE = Patience(seconds=60.0)
+PATIENCE = Patience(seconds=60.0)
 
 
 class Refused(RegistrarError):
@@ -50,12 +50,10 @@ class Rest:
 
     Args:
         session: gives account, certificates and progress.
-        patience: how long a call is repeated that fails with what may pass.
     """
 
-    def __init__(self, session: Session, patience: Patience = _PATIENCE) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._patience = patience
         self._token = ""
 
     def close(self) -> None:
@@ -116,7 +114,7 @@ class Rest:
         return retry.call(
             act,
             transient=lambda error: isinstance(error, passes),
-            patience=self._patience,
+            patience=PATIENCE,
             progress=self._session.progress,
             what=what,
         )

@@ -24,7 +24,7 @@ from skyvypack.registrar.retry import Patience
 T = TypeVar("T")
 
 _CALL = 60.0  # seconds that one call may take
-_PATIENCE = Patience(seconds=60.0)
+PATIENCE = Patience(seconds=60.0)
 PAUSE = 0.5
 
 
@@ -64,13 +64,11 @@ class Session:
     Args:
         login: how to reach it.
         progress: told of what is tried again.
-        patience: how long a call is repeated that fails with what may pass.
     """
 
-    def __init__(self, login: Login, progress: Progress, patience: Patience = _PATIENCE) -> None:
+    def __init__(self, login: Login, progress: Progress) -> None:
         self.login = login
         self.progress = progress
-        self._patience = patience
         self._instance: Any = None
         self._content: Any = None
         self._context: ssl.SSLContext | None = None
@@ -101,25 +99,18 @@ class Session:
         """
         if self._content is None:
             # Kept, because each look at the instance's own asks vCenter anew.
-            self._instance = self._open()
-            self._content = self._instance.content
+            self._instance, self._content = self._open()
         return self._content
 
-    def _open(self) -> Any:
+    def _open(self) -> tuple[Any, Any]:
+        """The service instance and its content, logged in."""
         login = self.login
-        connect, vim, _ = _sdk()
+        _, vim, _ = _sdk()
         try:
             return retry.call(
-                lambda: connect.SmartConnect(
-                    host=login.server,
-                    port=login.port,
-                    user=login.user,
-                    pwd=login.password,
-                    sslContext=self.context,
-                    httpConnectionTimeout=_CALL,
-                ),
+                self._log_in,
                 transient=_passes,
-                patience=self._patience,
+                patience=PATIENCE,
                 progress=self.progress,
                 what=f"log in as {login}",
             )
@@ -129,6 +120,21 @@ class Session:
             ) from error
         except Exception as error:
             raise Unreachable(f"cannot reach {login}: {_words(error)}", _hint(error)) from error
+
+    def _log_in(self) -> tuple[Any, Any]:
+        connect, vim, _ = _sdk()
+        login = self.login
+        stub = connect.SmartStubAdapter(
+            host=login.server, port=login.port, sslContext=self.context, httpConnectionTimeout=_CALL
+        )
+        try:
+            instance = vim.ServiceInstance("ServiceInstance", stub)
+            content = instance.content
+            content.sessionManager.Login(userName=login.user, password=login.password)
+        except BaseException:
+            stub.DropConnections()
+            raise
+        return instance, content
 
     def now(self) -> datetime:
         """The time by vCenter's clock."""
@@ -171,7 +177,7 @@ class Session:
             raise kind(f"{what}: {_words(error)}", _hint(error)) from error
 
     def _try(self, what: str, act: Callable[[], T]) -> T:
-        return retry.call(act, transient=_passes, patience=self._patience, progress=self.progress, what=what)
+        return retry.call(act, transient=_passes, patience=PATIENCE, progress=self.progress, what=what)
 
     def _renew(self) -> None:
         """On the same connection, so that objects that were found before can be used on."""

@@ -1,0 +1,110 @@
+"""How fast an OVA gets into vCenter, beside `govc import.ova`, against the same vcsim in one run.
+
+Each import is a process of its own, from its start to its end. Prints a table, or JSON with ``--json``; exits with 1
+when ours is slower. README.md says how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from simulators import disks, vcsim  # noqa: E402
+from simulators.certificates import Authority  # noqa: E402
+
+from skyvypack import artifact, disk, ova  # noqa: E402
+from skyvypack.spec import loads  # noqa: E402
+from skyvypack.spec.model import Spec  # noqa: E402
+
+# Within this of each other, two medians are the same on a machine that is shared.
+NOISE = 1.05
+OURS = """
+import sys
+from pathlib import Path
+from skyvypack import registrar, spec
+registrar.register(spec.load(sys.argv[1]), "vsphere", Path(sys.argv[2]), wishes=registrar.Wishes(verify=False))
+"""
+SPEC = """name: web
+version: 1.0.{number}
+roles: [base]
+targets:
+  vsphere:
+    {{server: "{host}", username: {user}, ca_file: "{authority}", cluster: DC0_C0, datastore: LocalDS_0,
+     network: VM Network}}
+"""
+
+
+def prepare(folder: Path, number: int, server: vcsim.Server, source: Path) -> tuple[Path, Path, Spec]:
+    """A spec file and an artifact of the disk; each import has a version of its own."""
+    file = folder / f"{number}.yaml"
+    file.write_text(SPEC.format(number=number, host=server.host, user=server.user, authority=server.authority))
+    spec = loads(file.read_text())
+    home = folder / f"artifact-{number}"
+    home.mkdir()
+    packed = home / f"web-{spec.version}.ova"
+    ova.write(source, packed, spec)
+    described = artifact.DiskFile(packed, "ova", packed.stat().st_size, disk.sha256(packed))
+    nothing: dict[str, dict[str, str]] = {"inputs": {}, "tools": {}, "accelerator": {}}
+    artifact.write_manifest(home, [described], spec, "vsphere", packages=(), timings={}, checks=[], **nothing)
+    return file, home, spec
+
+
+def timed(argv: list[str | Path], environment: dict[str, str]) -> float:
+    """Seconds of one process."""
+    began = time.monotonic()
+    subprocess.run(argv, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def measure(size: int, runs: int) -> dict[str, list[float]]:
+    """Seconds of each import, in turns, by who made it."""
+    found: dict[str, list[float]] = {"skyvypack register": [], "govc import.ova": []}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "disk.vmdk"
+        source.write_bytes(disks.vmdk(os.urandom(size), capacity=2 * size))
+        with vcsim.running(Authority(folder), "-ds=1") as server:
+            ours = {"VSPHERE_PASSWORD": server.password, "SKYVYPACK_STATE": str(folder / "state")}
+            for number in range(runs):
+                file, home, spec = prepare(folder, number, server, source)
+                found["skyvypack register"].append(timed([sys.executable, "-c", OURS, file, home], ours))
+                packed = home / f"web-{spec.version}.ova"
+                # Ours is held to the OVA's digest; govc's -m does not know SHA-256 of a vcsim.
+                govc = [vcsim.program("govc"), "import.ova", "-ds=LocalDS_0", "-pool=DC0_C0/Resources"]
+                found["govc import.ova"].append(timed([*govc, f"-name=govc-{number}", packed], server.environment))
+                packed.unlink()
+    return found
+
+
+def main() -> int:
+    """Measure and print; returns an exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1024, help="MiB of the disk")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    found = measure(given.size << 20, given.runs)
+    medians = {who: statistics.median(seconds) for who, seconds in found.items()}
+    ok = medians["skyvypack register"] <= medians["govc import.ova"] * NOISE
+    if given.json:
+        print(json.dumps({"seconds": found, "medians": medians, "ok": ok}, indent=2))
+    else:
+        for who, seconds in found.items():
+            rate = given.size / medians[who]
+            print(f"{who:20}  median {medians[who]:6.2f} s  least {min(seconds):6.2f} s  {rate:6.0f} MiB/s")
+        print("ok" if ok else "slower than govc")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
