@@ -105,13 +105,11 @@ def test_copies_are_not_ours(site: Site) -> None:
 
 def test_datastore_cluster(site: Site) -> None:
     """Of a datastore cluster, the datastore with the most free space is taken."""
-    order = site.order(settings={"datastore": "DC0_POD0"})
-    with site.connected(order) as made:
-        made._session.call("look", lambda: None)
+    with site.connected(site.order()) as made:
         pod = inventory.properties(made._session, made._session.content.rootFolder, _pod(), ["name"])[0][0]
         store = next(one for one in made._place.compute.datastore if one.name == "LocalDS_1")
         made._session.task("move the datastore", lambda: pod.MoveIntoFolder_Task([store]))
-    with site.connected(order) as made:
+    with site.connected(site.order(settings={"datastore": "DC0_POD0"})) as made:
         assert made._place.datastore.name == "LocalDS_1"
 
 
@@ -398,10 +396,15 @@ def test_lease_in_error(site: Site) -> None:
 
 
 def test_session_lost_midway(site: Site) -> None:
-    """A session that is lost during the upload is renewed, and the template is made all the same."""
-    site.center.moods.on_upload = lambda: setattr(site.center.moods, "expired", True)
+    """A session that is lost during the upload takes its lease along: it is renewed, and the import begun again."""
+
+    def lose() -> None:
+        site.center.moods.expired = len(site.center.uploads) == 1
+
+    site.center.moods.on_upload = lose
     site.register(site.order())
     assert site.center.calls.count("Login") == 2
+    assert len(site.center.uploads) == 2
     assert any("logging in again" in event.text for event in site.events)
     site.center.moods.on_upload = lambda: None
     assert site.machines() == {"web-1.0.0": True}

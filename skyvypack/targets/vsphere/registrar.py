@@ -22,7 +22,7 @@ from skyvypack.targets.vsphere.vcenter.library import Library
 from skyvypack.targets.vsphere.vcenter.marks import Marks
 from skyvypack.targets.vsphere.vcenter.preflight import Preflight, hardware_version
 from skyvypack.targets.vsphere.vcenter.rest import Refused, Rest
-from skyvypack.targets.vsphere.vcenter.session import Login, Session, Unreachable
+from skyvypack.targets.vsphere.vcenter.session import Gone, Login, Session, Unreachable
 from skyvypack.targets.vsphere.vcenter.tags import Tags
 from skyvypack.targets.vsphere.vcenter.upload import Broken
 
@@ -150,7 +150,7 @@ class VSphere:
             entry = run.intend("vm", name=order.title)
             try:
                 return self._imported(importer, entry, run)
-            except Broken as error:
+            except (Broken, Gone) as error:  # gone: the session was lost, and its lease with it
                 self._session.progress.note("upload", f"{error}; beginning again")
                 run.undo(entry)
         return self._imported(importer, run.intend("vm", name=order.title), run)

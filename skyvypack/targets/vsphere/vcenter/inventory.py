@@ -176,7 +176,7 @@ class Finder:
         return self._named("datastore", name, here)
 
     def _of_pod(self, name: str, members: Sequence[Any]) -> Any:
-        usable = [one for one in members if one.summary.accessible and one.summary.maintenanceMode in ("normal", None)]
+        usable = [one for one in members if takes_disks(one.summary)]
         if not usable:
             message = f"the datastore cluster `{name}` has no datastore that the hosts can use now"
             self.obstacles.append(Obstacle("datastore", message, "end the maintenance of one, or name another"))
@@ -212,6 +212,11 @@ def where(session: Session, settings: Mapping[str, Any]) -> Where:
     if found is None:
         raise RegistrarError("; ".join(map(str, finder.obstacles)))
     return found
+
+
+def takes_disks(summary: Any) -> bool:
+    """True for a datastore, by its summary, that is accessible and in no maintenance."""
+    return bool(summary.accessible) and summary.maintenanceMode not in ("inMaintenance", "enteringMaintenance")
 
 
 def reference(found: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from skyvypack.ovf import HARDWARE_VERSION
 from skyvypack.registrar.contract import Obstacle, Order
-from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, read
+from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, read, takes_disks
 from skyvypack.targets.vsphere.vcenter.session import Session
 
 _OLDEST = (6, 5)
@@ -122,7 +122,7 @@ class Preflight:
 
     def _datastore(self, place: Where) -> Iterator[Obstacle]:
         summary = place.datastore.summary
-        if not summary.accessible or summary.maintenanceMode not in ("normal", None):
+        if not takes_disks(summary):
             yield Obstacle("datastore", f"{summary.name} is not accessible or in maintenance", "name another datastore")
         elif summary.freeSpace < self.space:
             yield Obstacle(
