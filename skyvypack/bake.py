@@ -43,6 +43,7 @@ from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
 from skyvypack.targets.bases import LOCAL
+from skyvypack.targets.qemu import BUILDER
 from skyvypack.write import write
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ def bake(
         ContractFailed: a booted clone broke the contract; nothing was published.
         SkyvypackError: a disk is full, or the mirror cannot be read.
     """
-    targets.source(target)  # refuses a target that there is not
-    if spec.base.kind not in LOCAL:
+    if targets.source(target).builder(spec) != BUILDER and spec.base.kind not in LOCAL:
         raise InputError(
             f"a template for {target} that starts from base {spec.base.kind} is not baked on this machine",
             f"bases that are: {', '.join(LOCAL)}",
@@ -325,7 +325,7 @@ class _Job:
         if not start.installer:
             return {"layer": str(start.folder), "disk_checksum": start.checksum}
         made = iso.remaster(folder, start.installer, self.run / "installer.iso", seed="build", progress=self.progress)
-        return {"installer": str(made), "disk_checksum": start.checksum}
+        return {"installer": str(made), "installer_checksum": f"sha256:{disk.sha256(made)}"}
 
     def _scanned(self, secret: Path) -> Path:
         raw = self.run / "disk.raw"

@@ -69,11 +69,13 @@ _TOOLS = (
     _Tool("debugfs", "e2fsprogs", "reads the finished disk for leaks", ("-V",)),
     _Tool("mkfs.vfat", "dosfstools", "the EFI system partition"),
     _Tool("sfdisk", "fdisk", "the partition table", ("--version",)),
+    _Tool("cpio", "cpio", "an installer of our own (base: iso, and the verb iso)", ("--version",)),
     _Tool("ssh", "openssh-client", "talks to the booted clone", ("-V",)),
     _Tool("ssh-keygen", "openssh-client", "the key of one bake"),
 )
 # On a host without apt a bake starts from Debian's published image (base: cloud-image), so these two are no must.
 _BOOTSTRAP_ONLY = ("mmdebstrap", "debian-archive-keyring")
+_INSTALLER_ONLY = ("cpio",)
 
 
 def examine() -> list[Finding]:
@@ -138,7 +140,7 @@ def _package_fix(package: str) -> str:
 
 
 def _severity(name: str) -> Severity:
-    return "useful" if name in _BOOTSTRAP_ONLY and not _has_apt() else "needed"
+    return "useful" if name in _INSTALLER_ONLY or (name in _BOOTSTRAP_ONLY and not _has_apt()) else "needed"
 
 
 def _tool(tool: _Tool) -> Finding:

@@ -64,4 +64,4 @@ def _readme(spec: Spec, target: str, builder: str, dialect: Dialect, files: Mapp
 
 def _installer(spec: Spec, target: str) -> dict[str, str]:
     further = targets.agent(target, spec.target_settings(target))
-    return bundle_files(spec, further, remastered=getattr(targets.source(target), "REMASTERED", False))
+    return bundle_files(spec, further, remastered=targets.source(target).remastered(spec))

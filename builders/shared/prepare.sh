@@ -32,6 +32,7 @@ if [ -f installer.sh ] && [ ! -e build/installer.iso ]; then
     *) iso=$URL ;;
     esac
     sh installer.sh --seed build "$iso" build/installer.iso
+    (cd build && sha256sum installer.iso > installer.iso.sha256)
 elif [ -d installer ] && [ ! -f installer.sh ]; then
     # What Debian's installer may fetch from Packer's web server: its answers, and the rest as an archive; never the key.
     rm -rf build/http build/tree

@@ -22,8 +22,9 @@ and its module `source`, which is pure:
     the Packer document.
 ``scripts(spec)``
     paths in the bundle of the scripts that run in the guest.
-``REMASTERED``
-    True where base iso starts from an installer that `installer.sh` made; elsewhere Debian's own is told what to do.
+``remastered(spec)``
+    whether base iso starts from an installer that `installer.sh` made; a target without it has no base iso. Where it
+    does not, the platform holds the installer, which is told what to do.
 """
 
 from __future__ import annotations

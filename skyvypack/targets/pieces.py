@@ -23,6 +23,8 @@ from skyvypack.spec.model import Spec
 from skyvypack.targets.wishes import Wishes
 
 SEAL = "/tmp/skyvypack-seal.sh"
+# It holds every answer and what cloud-init needs afterwards, so that nothing is typed.
+INSTALLER: Mapping[str, Ref] = {"iso_url": Ref("local.installer"), "iso_checksum": Ref("local.installer_checksum")}
 NOT_IN_DEFAULTS = "Variables cannot name this folder in their defaults, locals can."
 
 _SUDO = "sudo env {{ .Vars }} sh '{{ .Path }}'"
@@ -86,13 +88,26 @@ def secret(name: str, environment: str, description: str) -> Block:
     return variable(name, default=Call("env", (environment,)), description=about, sensitive=True)
 
 
-def iso_variables(spec: Spec) -> list[Block]:
-    """The variables of an installer image."""
-    checksum = spec.base.checksum or f"file:{spec.base.checksums}"
-    about = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
+def stored_iso(spec: Spec) -> Block:
+    """The variable of an installer image that the platform holds itself."""
+    return needed("iso_url", spec.base.url, "Debian's installer image, as the platform names it.")
+
+
+def installer_variables() -> list[Block]:
+    """The variables of an installer that asks nothing, made of Debian's by prepare.sh."""
+    about = "Checksum of the installer, such as sha256:…, or file: and a list of them. Empty: what prepare.sh wrote."
     return [
-        needed("iso_url", spec.base.url, "Debian's installer image: a path or a URL."),
-        needed("iso_checksum", checksum, about),
+        variable("installer", default="", description="The installer, made by prepare.sh. Empty: build/installer.iso."),
+        variable("installer_checksum", default="", description=about),
+    ]
+
+
+def installer_locals() -> list[Attribute]:
+    """The locals that name the installer: paths start at this file's folder, wherever Packer is called."""
+    made = "${path.root}/build/installer.iso"
+    return [
+        Attribute("installer", given("installer", template(made))),
+        Attribute("installer_checksum", given("installer_checksum", template(f"file:{made}.sha256"))),
     ]
 
 
@@ -104,8 +119,8 @@ def cloud_init_disc() -> list[Attribute]:
     ]
 
 
-def installer(spec: Spec) -> list[Attribute]:
-    """How Debian's installer is told what to do: by typing where its answers are.
+def typed(spec: Spec) -> list[Attribute]:
+    """How an installer that the platform holds is told what to do: by typing where its answers are.
 
     The installer reads them, and what the first boot needs, from Packer's own web server.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -43,11 +44,13 @@ class Machine:
         (self.folder / "settings.env").write_text(
             "".join(f"{name}='{value}'\n" for name, value in (SETTINGS | settings).items())
         )
+        (self.folder / "tidy.sh").write_text("#!/bin/sh\n")
         console = self.folder / "console"
         done = command.run(
             ["sh", SCRIPT],
             env={
                 "SKYVYOS_FOLDER": str(self.folder),
+                "SKYVYOS_HOOKS": str(self.folder / "hooks"),
                 "SKYVYOS_CONSOLE": str(console),
                 "SKYVYOS_MOUNTS": str(self.folder / "mounts"),
                 "SKYVYOS_SYS": str(self.folder / "sys"),
@@ -65,6 +68,7 @@ def test_the_only_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
     machine = Machine(tmp_path, fake_tool, {"vda": 8192, "sdb": 16384}, medium="sdb1")
     done = machine.run()
     assert done == (0, {"partman-auto/disk": "/dev/vda"}, "skyvypack: installing to /dev/vda\n", False)
+    assert os.access(tmp_path / "hooks" / "93skyvyos", os.X_OK), "tidying comes last, and is announced before"
 
 
 def test_the_disk_that_the_spec_names(tmp_path: Path, fake_tool: FakeTool) -> None:

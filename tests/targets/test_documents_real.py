@@ -47,7 +47,9 @@ def written(bundle: Bundle, folder: Path, key: Path) -> Path:
     write(bundle, folder)
     (folder / "build").mkdir()
     shutil.copy(key, folder / "build")
-    (folder / "build" / "disk.raw.gz").touch()
+    for name in ("disk.raw.gz", "installer.iso"):
+        (folder / "build" / name).touch()
+    (folder / "build" / "installer.iso.sha256").write_text(f"{'0' * 64}  installer.iso\n")
     (folder / "build" / "vendor-data").write_text(bundle.files["vendor-data.in"])
     return folder
 

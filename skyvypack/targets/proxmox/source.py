@@ -46,6 +46,15 @@ def scripts(spec: Spec) -> list[str]:
     return [*(["scripts/apply.sh"] if spec.base.kind == "clone" else []), "scripts/wait.sh", "scripts/seal.sh"]
 
 
+def remastered(spec: Spec) -> bool:
+    """Whether the build starts from an installer that `installer.sh` made.
+
+    Args:
+        spec: what to bake.
+    """
+    return spec.base.kind == "iso" and not _is_stored(spec)
+
+
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -66,7 +75,8 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     body = [*_where(wishes), *(_clone(wishes) if clone else _installation(wishes)), *_end(wishes)]
     steps = [*(pieces.handed_over() if clone else []), *pieces.sealed(scripts(spec)[-2:], restarted=clone)]
     steps.append(pieces.seal_and_wait())
-    return pieces.document(wishes, _variables(wishes), body, steps)
+    places = pieces.installer_locals() if remastered(spec) else []
+    return pieces.document(wishes, _variables(wishes), body, steps, places)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -75,7 +85,7 @@ def _variables(wishes: Wishes) -> list[Block]:
     if wishes.accepts("token"):
         about = "Secret of the API token that proxmox_username names; takes the place of a password."
         secrets.append(pieces.secret("proxmox_token", "PROXMOX_TOKEN", about))
-    image = pieces.iso_variables(spec) if spec.base.kind == "iso" else []
+    image = [] if spec.base.kind != "iso" else [pieces.stored_iso(spec)]
     return [
         pieces.needed("proxmox_url", _api(settings["url"]), "URL of the API: https://…/api2/json.", "PROXMOX_URL"),
         pieces.needed("proxmox_username", settings["username"], "Account, such as packer@pve.", "PROXMOX_USERNAME"),
@@ -83,7 +93,7 @@ def _variables(wishes: Wishes) -> list[Block]:
         pieces.needed("node", settings["node"], "Node of the cluster, where the template is made."),
         pieces.needed("storage", settings["storage"], "Storage of the template's disks."),
         pieces.needed("bridge", settings["bridge"], "Bridge of the node, that the network card is on."),
-        *(image[:1] if _is_stored(spec) else image),
+        *(pieces.installer_variables() if remastered(spec) else image),
     ]
 
 
@@ -166,7 +176,7 @@ def _installation(wishes: Wishes) -> Body:
         *wishes.block("disks", **_disk(wishes)),
         *_network(wishes),
         *_image(wishes),
-        *pieces.installer(wishes.spec),
+        *([] if remastered(wishes.spec) else pieces.typed(wishes.spec)),
     ]
 
 
@@ -210,11 +220,7 @@ def _image(wishes: Wishes) -> Body:
     stored = _is_stored(wishes.spec)
     image: dict[str, Ref | Setting] = {"iso_file": Ref("var.iso_url")}
     if not stored:
-        image = {
-            "iso_url": Ref("var.iso_url"),
-            "iso_checksum": Ref("var.iso_checksum"),
-            "iso_storage_pool": wishes.setting("iso_storage"),
-        }
+        image = {**pieces.INSTALLER, "iso_storage_pool": wishes.setting("iso_storage")}
     if wishes.accepts("boot_iso"):
         return [*wishes.block("boot_iso", **image, unmount=True)]
     return [*wishes.group("The image stays in the drive: Proxmox VE 7.1 and newer fail to eject it.", **image)]

@@ -22,7 +22,6 @@ from skyvypack.targets.qemu import BUILDER
 from skyvypack.targets.qemu.arguments import translate
 
 BUILDERS = (BUILDER,)
-REMASTERED = True
 
 # No mitigations for this boot: where instructions are translated they cost time, and nobody else runs in this guest.
 _KERNEL_LINE = "root=LABEL=root rw console=tty0 console=ttyS0,115200 mitigations=off"
@@ -40,6 +39,15 @@ def builder(spec: Spec) -> str:
         InputError: the target cannot start from the spec's base.
     """
     return builder_of(spec, "qemu", {**LOCAL, "iso": BUILDER})
+
+
+def remastered(spec: Spec) -> bool:
+    """Whether the build starts from an installer that `installer.sh` made.
+
+    Args:
+        spec: what to bake.
+    """
+    return spec.base.kind == "iso"
 
 
 def document(spec: Spec, dialect: Dialect) -> Document:
@@ -76,6 +84,7 @@ def _variables(spec: Spec, settings: Mapping[str, Any]) -> list[Block]:
     }
     return [
         *pieces.seed_variables(_ssh_timeout(spec, settings)),
+        *(pieces.installer_variables() if remastered(spec) else []),
         *(variable(name, default=default, description=about) for name, (default, about) in texts.items()),
         variable(
             "accelerator",
@@ -100,10 +109,7 @@ def _ssh_timeout(spec: Spec, settings: Mapping[str, Any]) -> str:
 def _disk_variables(spec: Spec) -> dict[str, tuple[str, str]]:
     """Default and description of each."""
     if spec.base.kind == "iso":
-        return {
-            "installer": ("", "The installer, made by prepare.sh. Empty: build/installer.iso."),
-            "disk_checksum": ("none", "Checksum of the installer, such as sha256:…; none trusts it as it was made."),
-        }
+        return {}
     if spec.base.kind == "bootstrap":
         return {
             "layer": ("", "Folder of disk.qcow2, vmlinuz and initrd.img, made by layer.sh. Empty: build/layer."),
@@ -123,7 +129,7 @@ def _locals(spec: Spec) -> Block:
         Attribute("console", pieces.given("console", template("${path.root}/build/console.log"))),
     ]
     if spec.base.kind == "iso":
-        places.append(Attribute("installer", pieces.given("installer", template("${path.root}/build/installer.iso"))))
+        places += pieces.installer_locals()
     elif spec.base.kind == "bootstrap":
         places += [
             Attribute("layer", pieces.given("layer", template("${path.root}/build/layer"))),
@@ -178,10 +184,8 @@ def _overlay() -> list[Attribute]:
 
 
 def _installer() -> list[Attribute]:
-    return [
-        Attribute("iso_url", Ref("local.installer"), "It holds every answer, and what cloud-init needs afterwards."),
-        Attribute("iso_checksum", Ref("var.disk_checksum")),
-    ]
+    url, checksum = pieces.INSTALLER.items()
+    return [Attribute(*url, "It holds every answer, and what cloud-init needs afterwards."), Attribute(*checksum)]
 
 
 def _disk(spec: Spec, settings: Mapping[str, Any]) -> list[Attribute]:

@@ -40,6 +40,15 @@ def scripts(spec: Spec) -> list[str]:
     return local.scripts(spec)
 
 
+def remastered(spec: Spec) -> bool:
+    """Whether the build starts from an installer that `installer.sh` made.
+
+    Args:
+        spec: what to bake.
+    """
+    return spec.base.kind == "iso"
+
+
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -57,12 +66,13 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     start = _import(wishes) if spec.base.kind == "clone" else _installation(wishes)
     body = [*start, *_machine(wishes), *_end(wishes)]
     steps = pieces.sealed(scripts(spec))
-    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local()])
+    places = [pieces.output_local(), *(pieces.installer_locals() if remastered(spec) else [])]
+    return pieces.document(wishes, _variables(wishes), body, steps, places)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
     spec, settings = wishes.spec, wishes.settings
-    start = pieces.iso_variables(spec)
+    start = pieces.installer_variables()
     if spec.base.kind == "clone":
         start = [
             pieces.needed("source_path", spec.base.source, "The OVA or OVF to start from."),
@@ -85,15 +95,13 @@ def _installation(wishes: Wishes) -> Body:
     discards = wishes.settings["disk_interface"] in ("sata", "scsi")
     return [
         *wishes.group(
-            "Packer checks the image before it is booted.",
-            iso_url=Ref("var.iso_url"),
-            iso_checksum=Ref("var.iso_checksum"),
+            "The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.",
+            **pieces.INSTALLER,
             guest_os_type=wishes.setting("guest_os_type"),
             disk_size=wishes.spec.machine.disk * 1024,
             hard_drive_interface=wishes.setting("disk_interface"),
             hard_drive_discard=wishes.setting("discard") if discards else None,
         ),
-        *pieces.installer(wishes.spec),
     ]
 
 

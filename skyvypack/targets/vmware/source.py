@@ -39,6 +39,15 @@ def scripts(spec: Spec) -> list[str]:
     return local.scripts(spec)
 
 
+def remastered(spec: Spec) -> bool:
+    """Whether the build starts from an installer that `installer.sh` made.
+
+    Args:
+        spec: what to bake.
+    """
+    return spec.base.kind == "iso"
+
+
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -53,16 +62,16 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     if spec.base.kind in LOCAL:
         return local.document(spec, dialect)
     wishes = Wishes(spec, "vmware", name, dialect)
-    body = [*_machine(wishes), *_disk(wishes), *pieces.installer(spec), *_end(wishes)]
+    body = [*_machine(wishes), *_disk(wishes), *_end(wishes)]
     steps = pieces.sealed(scripts(spec))
-    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local()])
+    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local(), *pieces.installer_locals()])
 
 
 def _variables(wishes: Wishes) -> list[Block]:
     settings = wishes.settings
     network = "nat, bridged, hostonly, or a virtual network such as vmnet8."
     return [
-        *pieces.iso_variables(wishes.spec),
+        *pieces.installer_variables(),
         pieces.needed("network", settings["network"], network),
         *pieces.export_variables(settings["headless"], "the finished machine"),
     ]
@@ -115,9 +124,8 @@ def _firmware(wishes: Wishes) -> str:
 def _disk(wishes: Wishes) -> Body:
     return [
         *wishes.group(
-            "Packer checks the image before it is booted.",
-            iso_url=Ref("var.iso_url"),
-            iso_checksum=Ref("var.iso_checksum"),
+            "The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.",
+            **pieces.INSTALLER,
             disk_size=wishes.spec.machine.disk * 1024,
             disk_adapter_type=wishes.setting("disk_controller"),
             disk_type_id=str(wishes.settings["disk_type"]),

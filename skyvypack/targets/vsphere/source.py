@@ -53,6 +53,15 @@ def scripts(spec: Spec) -> list[str]:
     return local.scripts(spec)
 
 
+def remastered(spec: Spec) -> bool:
+    """Whether the build starts from an installer that `installer.sh` made.
+
+    Args:
+        spec: what to bake.
+    """
+    return spec.base.kind == "iso" and not _is_stored(spec)
+
+
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -71,12 +80,13 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     wishes.need("cluster", "host")
     start = _clone(wishes) if spec.base.kind == "clone" else _installation(wishes)
     body = [*_where(wishes), *_machine(wishes), *start, *_end(wishes)]
-    return pieces.document(wishes, _variables(wishes), body, pieces.sealed(scripts(spec)))
+    places = pieces.installer_locals() if remastered(spec) else []
+    return pieces.document(wishes, _variables(wishes), body, pieces.sealed(scripts(spec)), places)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
     spec, settings = wishes.spec, wishes.settings
-    image = pieces.iso_variables(spec) if spec.base.kind == "iso" and not _is_stored(spec) else []
+    image = pieces.installer_variables() if remastered(spec) else []
     return [
         pieces.needed("vcenter_server", settings["server"], "Name of the vCenter, without https://.", "VSPHERE_SERVER"),
         pieces.needed(
@@ -159,7 +169,7 @@ def _clone(wishes: Wishes) -> Body:
 
 
 def _installation(wishes: Wishes) -> Body:
-    image: dict[str, Ref | list[str]] = {"iso_url": Ref("var.iso_url"), "iso_checksum": Ref("var.iso_checksum")}
+    image: dict[str, Ref | list[str]] = {**pieces.INSTALLER}
     if _is_stored(wishes.spec):
         # vCenter wants the blank that a spec's URL cannot have.
         image = {"iso_paths": [re.sub(r"\]/?", "] ", wishes.spec.base.url, count=1)]}
@@ -174,7 +184,7 @@ def _installation(wishes: Wishes) -> Body:
         ),
         *wishes.block("storage", disk_size=size, disk_thin_provisioned=wishes.setting("thin_disk")),
         *wishes.block("network_adapters", network=Ref("var.network"), network_card=wishes.setting("network_card")),
-        *pieces.installer(wishes.spec),
+        *([] if remastered(wishes.spec) else pieces.typed(wishes.spec)),
     ]
 
 

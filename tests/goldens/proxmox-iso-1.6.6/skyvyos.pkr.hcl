@@ -66,26 +66,16 @@ variable "bridge" {
   }
 }
 
-variable "iso_url" {
+variable "installer" {
   type        = string
-  description = "Debian's installer image: a path or a URL."
-  default     = "https://image.example/debian-13-netinst.iso"
-
-  validation {
-    condition     = var.iso_url != ""
-    error_message = "Give iso_url."
-  }
+  description = "The installer, made by prepare.sh. Empty: build/installer.iso."
+  default     = ""
 }
 
-variable "iso_checksum" {
+variable "installer_checksum" {
   type        = string
-  description = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
-  default     = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-
-  validation {
-    condition     = var.iso_checksum != ""
-    error_message = "Give iso_checksum."
-  }
+  description = "Checksum of the installer, such as sha256:…, or file: and a list of them. Empty: what prepare.sh wrote."
+  default     = ""
 }
 
 variable "seed" {
@@ -102,7 +92,9 @@ variable "ssh_timeout" {
 
 # Variables cannot name this folder in their defaults, locals can.
 locals {
-  seed = var.seed == "" ? "${path.root}/build" : var.seed
+  seed               = var.seed == "" ? "${path.root}/build" : var.seed
+  installer          = var.installer == "" ? "${path.root}/build/installer.iso" : var.installer
+  installer_checksum = var.installer_checksum == "" ? "file:${path.root}/build/installer.iso.sha256" : var.installer_checksum
 }
 
 source "proxmox-iso" "skyvyos-server" {
@@ -143,17 +135,9 @@ source "proxmox-iso" "skyvyos-server" {
   }
 
   # The image stays in the drive: Proxmox VE 7.1 and newer fail to eject it.
-  iso_url          = var.iso_url
-  iso_checksum     = var.iso_checksum
+  iso_url          = local.installer
+  iso_checksum     = local.installer_checksum
   iso_storage_pool = "local"
-
-  # Holds no secret, for whoever asks may read it.
-  http_directory = "${local.seed}/http"
-  boot_wait      = "5s"
-  boot_command = [
-    "<wait><esc><wait3>",
-    "auto auto=true priority=critical url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg<enter>",
-  ]
 
   # A drive by which Proxmox gives clones their first user-data.
   cloud_init              = true

@@ -82,7 +82,7 @@ variable "bridge" {
 
 variable "iso_url" {
   type        = string
-  description = "Debian's installer image: a path or a URL."
+  description = "Debian's installer image, as the platform names it."
   default     = "local:iso/debian-13.iso"
 
   validation {

@@ -29,10 +29,10 @@ variable "installer" {
   default     = ""
 }
 
-variable "disk_checksum" {
+variable "installer_checksum" {
   type        = string
-  description = "Checksum of the installer, such as sha256:…; none trusts it as it was made."
-  default     = "none"
+  description = "Checksum of the installer, such as sha256:…, or file: and a list of them. Empty: what prepare.sh wrote."
+  default     = ""
 }
 
 variable "output_directory" {
@@ -66,10 +66,11 @@ variable "compress" {
 
 # Variables cannot name this folder in their defaults, locals can.
 locals {
-  seed             = var.seed == "" ? "${path.root}/build" : var.seed
-  output_directory = var.output_directory == "" ? "${path.root}/output" : var.output_directory
-  console          = var.console == "" ? "${path.root}/build/console.log" : var.console
-  installer        = var.installer == "" ? "${path.root}/build/installer.iso" : var.installer
+  seed               = var.seed == "" ? "${path.root}/build" : var.seed
+  output_directory   = var.output_directory == "" ? "${path.root}/output" : var.output_directory
+  console            = var.console == "" ? "${path.root}/build/console.log" : var.console
+  installer          = var.installer == "" ? "${path.root}/build/installer.iso" : var.installer
+  installer_checksum = var.installer_checksum == "" ? "file:${path.root}/build/installer.iso.sha256" : var.installer_checksum
 }
 
 source "qemu" "skyvyos-server" {
@@ -92,7 +93,7 @@ source "qemu" "skyvyos-server" {
 
   # It holds every answer, and what cloud-init needs afterwards.
   iso_url        = local.installer
-  iso_checksum   = var.disk_checksum
+  iso_checksum   = local.installer_checksum
   format         = "qcow2"
   disk_size      = "8G"
   disk_interface = "virtio"

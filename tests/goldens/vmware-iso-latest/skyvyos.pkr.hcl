@@ -11,26 +11,16 @@ packer {
   }
 }
 
-variable "iso_url" {
+variable "installer" {
   type        = string
-  description = "Debian's installer image: a path or a URL."
-  default     = "https://image.example/debian-13-netinst.iso"
-
-  validation {
-    condition     = var.iso_url != ""
-    error_message = "Give iso_url."
-  }
+  description = "The installer, made by prepare.sh. Empty: build/installer.iso."
+  default     = ""
 }
 
-variable "iso_checksum" {
+variable "installer_checksum" {
   type        = string
-  description = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
-  default     = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-
-  validation {
-    condition     = var.iso_checksum != ""
-    error_message = "Give iso_checksum."
-  }
+  description = "Checksum of the installer, such as sha256:…, or file: and a list of them. Empty: what prepare.sh wrote."
+  default     = ""
 }
 
 variable "network" {
@@ -70,8 +60,10 @@ variable "ssh_timeout" {
 
 # Variables cannot name this folder in their defaults, locals can.
 locals {
-  seed             = var.seed == "" ? "${path.root}/build" : var.seed
-  output_directory = var.output_directory == "" ? "${path.root}/output" : var.output_directory
+  seed               = var.seed == "" ? "${path.root}/build" : var.seed
+  output_directory   = var.output_directory == "" ? "${path.root}/output" : var.output_directory
+  installer          = var.installer == "" ? "${path.root}/build/installer.iso" : var.installer
+  installer_checksum = var.installer_checksum == "" ? "file:${path.root}/build/installer.iso.sha256" : var.installer_checksum
 }
 
 source "vmware-iso" "skyvyos-server" {
@@ -84,22 +76,12 @@ source "vmware-iso" "skyvyos-server" {
   network              = var.network
   network_adapter_type = "vmxnet3"
 
-  # Packer checks the image before it is booted.
-  iso_url           = var.iso_url
-  iso_checksum      = var.iso_checksum
+  # The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.
+  iso_url           = local.installer
+  iso_checksum      = local.installer_checksum
   disk_size         = 8192
   disk_adapter_type = "pvscsi"
   disk_type_id      = "0"
-
-  # Holds no secret, for whoever asks may read it.
-  http_directory = "${local.seed}/http"
-  boot_wait      = "5s"
-  boot_command = [
-    "<wait>c<wait3>",
-    "linux /install.amd/vmlinuz auto=true priority=critical url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg<enter><wait>",
-    "initrd /install.amd/initrd.gz<enter><wait>",
-    "boot<enter>",
-  ]
 
   # What is left on this machine.
   vm_name          = "skyvyos-server-1.0.0"

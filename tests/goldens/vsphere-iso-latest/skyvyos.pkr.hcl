@@ -76,26 +76,16 @@ variable "network" {
   default     = ""
 }
 
-variable "iso_url" {
+variable "installer" {
   type        = string
-  description = "Debian's installer image: a path or a URL."
-  default     = "https://image.example/debian-13-netinst.iso"
-
-  validation {
-    condition     = var.iso_url != ""
-    error_message = "Give iso_url."
-  }
+  description = "The installer, made by prepare.sh. Empty: build/installer.iso."
+  default     = ""
 }
 
-variable "iso_checksum" {
+variable "installer_checksum" {
   type        = string
-  description = "Checksum of the image, such as sha512:…, or file: and the URL of a list of them."
-  default     = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-
-  validation {
-    condition     = var.iso_checksum != ""
-    error_message = "Give iso_checksum."
-  }
+  description = "Checksum of the installer, such as sha256:…, or file: and a list of them. Empty: what prepare.sh wrote."
+  default     = ""
 }
 
 variable "seed" {
@@ -112,7 +102,9 @@ variable "ssh_timeout" {
 
 # Variables cannot name this folder in their defaults, locals can.
 locals {
-  seed = var.seed == "" ? "${path.root}/build" : var.seed
+  seed               = var.seed == "" ? "${path.root}/build" : var.seed
+  installer          = var.installer == "" ? "${path.root}/build/installer.iso" : var.installer
+  installer_checksum = var.installer_checksum == "" ? "file:${path.root}/build/installer.iso.sha256" : var.installer_checksum
 }
 
 source "vsphere-iso" "skyvyos-server" {
@@ -137,8 +129,8 @@ source "vsphere-iso" "skyvyos-server" {
   # How it is installed.
   guest_os_type        = "debian11_64Guest"
   disk_controller_type = ["pvscsi"]
-  iso_url              = var.iso_url
-  iso_checksum         = var.iso_checksum
+  iso_url              = local.installer
+  iso_checksum         = local.installer_checksum
 
   storage {
     disk_size             = 8192
@@ -149,16 +141,6 @@ source "vsphere-iso" "skyvyos-server" {
     network      = var.network
     network_card = "vmxnet3"
   }
-
-  # Holds no secret, for whoever asks may read it.
-  http_directory = "${local.seed}/http"
-  boot_wait      = "5s"
-  boot_command = [
-    "<wait>c<wait3>",
-    "linux /install.amd/vmlinuz auto=true priority=critical url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg<enter><wait>",
-    "initrd /install.amd/initrd.gz<enter><wait>",
-    "boot<enter>",
-  ]
 
   # vendor-data makes this account; sealing removes it.
   communicator         = "ssh"

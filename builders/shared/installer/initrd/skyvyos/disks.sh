@@ -56,6 +56,12 @@ disks_here() {
 
 mebibytes() { echo $(($(cat "${SKYVYOS_SYS:-/sys}/class/block/${1##*/}/size") / 2048)); }
 
+# What the installer runs at its very end it lists before the packages are there; so this is put there now.
+hooks=${SKYVYOS_HOOKS:-/usr/lib/finish-install.d}
+mkdir -p "$hooks"
+cp "$here/tidy.sh" "$hooks/93skyvyos"
+chmod +x "$hooks/93skyvyos"
+
 present=$(disks_here)
 count=$(echo $present | wc -w)
 [ "$count" -gt 0 ] || refuse "no disk was found"

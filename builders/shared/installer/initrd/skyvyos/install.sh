@@ -85,7 +85,4 @@ if [ "$OFFLINE" = yes ]; then
     rm -f "$sources/skyvyos.sources"
     cp "$here/debian.sources" "$sources/debian.sources"
 fi
-# What the installer writes after this is undone by tidy.sh, when it has written it.
-cp "$here/tidy.sh" /usr/lib/finish-install.d/93skyvyos
-chmod +x /usr/lib/finish-install.d/93skyvyos
 say "installed"

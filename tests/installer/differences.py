@@ -1,0 +1,44 @@
+"""What tells an installed system from a baked one, read offline from both disks."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from skyvypack import artifact, disk
+
+ALLOWED = Path(__file__).parent / "differences.allow"
+# What is a matter of time, of hardware or of the machine that did it; nothing of it is configuration.
+_PASSED_OVER = re.compile(
+    r"/(boot|proc|sys|dev|run|tmp|lost\+found|var/(cache|log|tmp|lib/(apt|dpkg|systemd|cloud|ucf)))/"
+)
+_UNITS = re.compile(r"/etc/systemd/(system|user)/[^/]+\.(wants|requires|upholds)/|/etc/systemd/system/[^/]+$")
+_KERNEL = re.compile(r"/etc/sysctl\.(d/|conf)")
+
+
+def facts(raw: Path) -> dict[str, str]:
+    """Packages, enabled and masked units, kernel settings, and mode and owner of every file, by what they are about."""
+    root = disk.root(raw)
+    entries = [entry for entry in root.walk() if not _PASSED_OVER.match(f"{entry.path}/")]
+    found = {f"package {name}": "installed" for name, _ in artifact.packages(raw)}
+    found |= {f"unit {entry.path}": "there" for entry in entries if _UNITS.match(entry.path) and not entry.is_folder}
+    settings = root.read(entry for entry in entries if _KERNEL.match(entry.path))
+    found |= {f"sysctl {path}": text.decode(errors="replace") for path, text in settings.items()}
+    for entry in entries:
+        kind = "link" if stat.S_ISLNK(entry.mode) else f"{stat.S_IMODE(entry.mode):04o}"
+        found[f"mode {entry.path}"] = f"{kind} {entry.uid}:{entry.gid}"
+    return found
+
+
+def differences(installed: Path, baked: Path) -> Iterator[str]:
+    """One line for each fact that is not the same, and that no line of `differences.allow` lets pass."""
+    lines = ALLOWED.read_text().splitlines()
+    allowed = [line.partition("  #")[0].rstrip() for line in lines if line and not line.startswith("#")]
+    one, other = facts(installed), facts(baked)
+    for name in sorted(one.keys() | other.keys()):
+        mine, theirs = one.get(name, "missing"), other.get(name, "missing")
+        if mine != theirs and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
+            yield f"{name}: installed {mine!r}, baked {theirs!r}"
