@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skyvypack import disk, inventory, ova, recipe, runs
+from skyvypack import disk, inventory, ova, ovf, recipe, runs
 from skyvypack.errors import BakeFailed, InputError
 from skyvypack.inventory import Package
 from skyvypack.progress import Event, Progress
@@ -93,7 +93,12 @@ class Artifact:
 
 
 def write_formats(
-    raw: Path, folder: Path, formats: Sequence[str], spec: Spec, progress: Progress
+    raw: Path,
+    folder: Path,
+    formats: Sequence[str],
+    spec: Spec,
+    progress: Progress,
+    hardware: ovf.Hardware = ovf.DEFAULT,
 ) -> tuple[DiskFile, ...]:
     """Write a finished raw disk in the formats that were asked for, as ``<name>-<version>.<format>``.
 
@@ -103,6 +108,7 @@ def write_formats(
         formats: of `FORMATS`, each once.
         spec: gives name, version and, for an OVA, the machine.
         progress: gets the stage ``formats``.
+        hardware: what an OVA says of the machine.
 
     Raises:
         InputError: a format is unknown, or a file exists.
@@ -124,7 +130,7 @@ def write_formats(
 
             disk.convert(raw, _named(stem, step), step, progress=advance)
         if "ova" in formats:
-            ova.write(_named(stem, "vmdk"), _named(stem, "ova"), spec)
+            ova.write(_named(stem, "vmdk"), _named(stem, "ova"), spec, hardware)
         if "vmdk" not in formats:
             _named(stem, "vmdk").unlink(missing_ok=True)
         return tuple(_described(_named(stem, format), format) for format in formats)

@@ -25,6 +25,7 @@ from skyvypack import (
     images,
     iso,
     layers,
+    ovf,
     packer,
     recipe,
     runs,
@@ -340,7 +341,8 @@ class _Job:
     def _finish(self, raw: Path, accelerator: Accelerator, *, verify: bool) -> Report | None:
         """Write the formats, prove the qcow2 that ships, and write the manifest, in the partial folder."""
         packages = artifact.packages(raw)
-        files = artifact.write_formats(raw, self.partial, self.formats, self.spec, self.progress)
+        hardware = ovf.Hardware(**targets.appliance(self.bundle.target))
+        files = artifact.write_formats(raw, self.partial, self.formats, self.spec, self.progress, hardware)
         companions.write(self.partial, files, self.spec, self.bundle.target)
         report = self._verify(files[0].path, accelerator) if verify else None
         timings.record(self.cache, f"{self.bundle.target}-{accelerator.name}", self.progress.timings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fixture_types import FakeTool
 
-from skyvypack import command, companions, targets
+from skyvypack import command, companions, ovf, targets
 from skyvypack.artifact import DiskFile
 from skyvypack.spec.model import Machine, Spec
 
@@ -82,3 +82,13 @@ class TestVirtualBox:
         done = command.run(["sh", tmp_path / "register.sh", "clone"], check=False)
         assert "there is a machine clone already" in done.stderr
         assert log.read_text() == "showvminfo clone\n"
+
+
+def test_appliance_of_virtualbox() -> None:
+    """VirtualBox has no paravirtual SCSI: its OVA has a SATA controller and a network card that it knows."""
+    fields = targets.appliance("virtualbox")
+    text = ovf.descriptor(SPEC, ovf.Disk("web.vmdk", 3, 1 << 30), ovf.Hardware(**fields))
+    assert "vmware.sata.ahci" in text
+    assert ">E1000<" in text
+    assert "VirtualSCSI" not in text
+    assert targets.appliance("qemu") == {}

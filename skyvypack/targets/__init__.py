@@ -12,6 +12,9 @@ Each is a folder here and a folder of its name in `builders/`, which holds `sett
 ``AGENT``
     the Debian package by which the platform looks into its guests, if it has one; a setting `agent` can refuse it.
 
+``APPLIANCE``
+    the fields of `ovf.Hardware` by which an OVA for this platform differs from VMware's.
+
 and its module `source`, which is pure:
 
 ``BUILDERS``
@@ -99,6 +102,18 @@ def agent(target: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """
     package: str = getattr(_package(target), "AGENT", "")
     return (package,) if package and settings.get("agent", True) else ()
+
+
+def appliance(target: str) -> Mapping[str, Any]:
+    """The fields of `ovf.Hardware` that an OVA for a target sets.
+
+    Args:
+        target: its name.
+
+    Raises:
+        InputError: no such target.
+    """
+    return dict(getattr(_package(target), "APPLIANCE", {}))
 
 
 def _package(target: str) -> ModuleType:
