@@ -12,17 +12,20 @@ disks=$(lsblk -nslpo NAME,TYPE "$root" | awk '$2 == "disk" { print $1 }' | sort 
 [ -n "$disks" ] || { say "error: no disk is found under $root"; exit 1; }
 esp_type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b
 
+# What a partition holds, read from the disk itself: in an installer there is no database of udev's to ask.
+probe() { blkid -p -o value -s "$1" "$2" || :; }
+
 # By label, so that a restored or re-made file system still fits; by UUID where Debian's installer gave none.
 named() {
-    label=$(lsblk -dno LABEL "$1")
-    uuid=$(lsblk -dno UUID "$1")
+    label=$(probe LABEL "$1")
+    uuid=$(probe UUID "$1")
     [ -n "$label$uuid" ] || { say "error: the file system on $1 has neither label nor UUID" >&2; return 1; }
     if [ -n "$label" ]; then echo "LABEL=$label"; else echo "UUID=$uuid"; fi
 }
 
 # The installer formats an EFI system partition under BIOS too, but does not say in its type that it is one.
 mounted=$(findmnt -no SOURCE /boot/efi || true)
-if [ -n "$mounted" ] && [ "$(lsblk -dno PARTTYPE "$mounted")" != "$esp_type" ]; then
+if [ -n "$mounted" ] && [ "$(probe PART_ENTRY_TYPE "$mounted")" != "$esp_type" ]; then
     number=$(cat "/sys/class/block/${mounted##*/}/partition")
     sfdisk -q --no-reread --part-type "/dev/$(lsblk -dno PKNAME "$mounted")" "$number" "$esp_type"
 fi

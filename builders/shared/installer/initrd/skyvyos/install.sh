@@ -8,7 +8,7 @@ export here=/skyvyos
 
 say() { echo "skyvypack: $*" > /dev/console; }
 watching=''
-trap '[ $? -eq 0 ] || { [ -z "$watching" ] || kill "$watching" 2> /dev/null; tail -n 15 /var/log/syslog > /dev/console; say "error: the installation failed at: $step; see /var/log/syslog"; }' EXIT
+trap '[ $? -eq 0 ] || { [ -z "$watching" ] || kill "$watching" 2> /dev/null || :; tail -n 15 /var/log/syslog > /dev/console || :; say "error: the installation failed at: $step; see /var/log/syslog"; }' EXIT
 begin() {
     step=$1
     say "$step"
