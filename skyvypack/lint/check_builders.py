@@ -14,7 +14,8 @@ from skyvypack.lint.findings import Edit, Finding
 from skyvypack.lint.kinds import fits
 from skyvypack.lint.module import Document, Module, label_text
 from skyvypack.lint.schema import Body, Needed, Schema
-from skyvypack.lint.setting import Setting
+from skyvypack.lint.setting import Required, Setting
+from skyvypack.lint.versions import Version
 
 _COMMUNICATORS = {"ssh": "ssh_username", "winrm": "winrm_username"}
 
@@ -34,20 +35,37 @@ class Inner:
     body: Sequence[Stmt]
 
 
+@dataclass(frozen=True, slots=True)
+class Young:
+    """An argument that the oldest plugin admitted lacks, where it is used, and what admits it."""
+
+    path: str
+    place: str
+    first: Version
+    required: Required
+    oldest: Version
+
+
 def check(setting: Setting) -> Iterator[Finding]:
     """Every source block of a builder that there are facts about."""
     extra = _given_in_builds(setting.module)
+    young: dict[str, Young] = {}
     for document, block in setting.module.blocks("source"):
         labels = [label_text(document, label) for label in block.labels]
         schema = setting.schema(labels[0]) if len(labels) == 2 else None
         if not schema:
             continue
-        checker = _Checker(setting, document, schema, labels[0])
+        checker = _Checker(setting, document, schema, labels[0], young)
         yield from checker.body(schema.body, block.body, "")
         yield from checker.missing(block, extra.get(".".join(labels), frozenset()))
         if labels[0] != schema.builder:
             message = f"the builder {labels[0]} is called {schema.builder}"
             yield document.finding(catalog.DEPRECATED, block.labels[0].span, message)
+    for one in young.values():
+        if one.required.document.reported:
+            oldest, first = versions.text(one.oldest), versions.text(one.first)
+            message = f"{one.path} at {one.place} came with plugin {first}, and {oldest} is admitted"
+            yield one.required.document.finding(catalog.PLUGIN_RANGE, one.required.span, message)
 
 
 def _given_in_builds(module: Module) -> dict[str, frozenset[str]]:
@@ -74,6 +92,7 @@ class _Checker:
     document: Document
     schema: Schema
     label: str
+    young: dict[str, Young]
 
     def body(self, body: Body, stmts: Sequence[Stmt], within: str) -> Iterator[Finding]:
         """What stands in a source block or a block of it."""
@@ -95,7 +114,7 @@ class _Checker:
             yield self.unknown(body, name, within, stmt.key.span)
         else:
             yield from self.deprecated(within + name, stmt.key.span, names)
-            yield from self.too_old(within + name, stmt.key.span)
+            self.note_age(within + name, stmt.key.span)
             kind = body.arguments[name]["type"]
             changed = within + name in self.schema.tables.type_changed
             if not changed and not fits(kind, stmt.value, self.document, self.setting.module):
@@ -109,7 +128,7 @@ class _Checker:
             yield self.document.finding(catalog.UNKNOWN_ARGUMENT, inner.span, message, why)
         elif inner.name in body.blocks:
             yield from self.deprecated(within + inner.name, inner.span, set())
-            yield from self.too_old(within + inner.name, inner.span)
+            self.note_age(within + inner.name, inner.span)
             yield from self.body(body.block(inner.name), inner.body, f"{within}{inner.name}.")
         elif inner.name in body.arguments:
             message = f"{within}{inner.name} is an argument of {self.schema.name}, not a block"
@@ -143,13 +162,15 @@ class _Checker:
         instead = f"write {renamed.instead} instead" if renamed.instead != "nothing" else "leave it out"
         yield self.document.finding(catalog.DEPRECATED, span, f"{path} is deprecated", instead, edits)
 
-    def too_old(self, path: str, span: Any) -> Iterator[Finding]:
-        """An argument that the oldest plugin admitted lacks, although the newest has it."""
+    def note_age(self, path: str, span: Any) -> None:
+        """Remember the youngest argument in use of each plugin, to hold it against the oldest that is admitted."""
         first = versions.parse(self.schema.tables.first.get(path, ""))
         admitted = self.setting.oldest(self.label)
         if first and admitted and admitted[1] < first:
-            message = f"{path} came with plugin {versions.text(first)}, and {versions.text(admitted[1])} is admitted"
-            yield self.document.finding(catalog.PLUGIN_RANGE, span, message)
+            place = f"{self.document.file}:{self.document.place(span.start)[0]}"
+            before = self.young.get(admitted[0].name)
+            if before is None or before.first < first:
+                self.young[admitted[0].name] = Young(path, place, first, *admitted)
 
     def knows(self, path: str) -> bool:
         *outer, last = path.split(".")
@@ -183,10 +204,18 @@ class _Checker:
             if lacking and len(lacking) < len(names):
                 message = f"{' and '.join(names)} belong together: {', '.join(lacking)} is missing"
                 yield self.document.finding(catalog.MISSING_ARGUMENT, self.document.head(block), message)
+        certain = self.certain(block)
         for names in facts.exclusive:
-            if len(given & {*names}) > 1:
+            if len(certain & {*names}) > 1:
                 message = f"{self.schema.name} takes only one of {', '.join(names)}"
                 yield self.document.finding(catalog.EXCLUSIVE, self.document.head(block), message)
+
+    def certain(self, block: Block) -> frozenset[str]:
+        """What is set for sure: a variable may be null, and then Packer takes the argument for not set."""
+        texts = {name: self.document.syntax.plain(value) for name, value in block.attributes.items()}
+        written = {name for name, text in texts.items() if text}
+        lists = {name for name, value in block.attributes.items() if isinstance(value, ArrayExpression)}
+        return frozenset(written | lists | {inner.type.name for inner in block.blocks})
 
     def places(self, block: Block, need: Needed) -> Iterator[tuple[Any, frozenset[str]]]:
         """Where an argument may stand, and what stands there: the source, or each block of the kind that has it."""

@@ -115,19 +115,32 @@ def _duplicates(setting: Setting) -> Iterator[Finding]:
     # Before there were `local` blocks, the last of two locals won.
     if setting.dialect.has("local"):
         kinds.append(("local", module.locals))
+    shared: dict[str, list[tuple[str, Declared, Declared]]] = {}
     for kind, names in kinds:
         for name, declarations in names.items():
             for number, later in enumerate(declarations):
                 if number and later.document.reported:
-                    yield _duplicate(kind, name, declarations[:number], later)
+                    same = [one for one in declarations[:number] if one.document is later.document]
+                    if same:
+                        message = f"{kind} {name} is declared already, at {_place(same[0])}"
+                        yield later.document.finding(catalog.DUPLICATE, later.span, message)
+                    else:
+                        shared.setdefault(later.document.file, []).append((f"{kind} {name}", declarations[0], later))
+    for several in shared.values():
+        yield _shared(several)
 
 
-def _duplicate(kind: str, name: str, before: list[Declared], later: Declared) -> Finding:
-    same = next((one for one in before if one.document is later.document), None)
-    first = same or before[0]
-    where = f"{first.document.file}:{first.document.place(first.span.start)[0]}"
-    rule = catalog.DUPLICATE if same else catalog.DECLARED_TWICE
-    return later.document.finding(rule, later.span, f"{kind} {name} is declared already, at {where}")
+def _shared(several: list[tuple[str, Declared, Declared]]) -> Finding:
+    """One finding for a file, at the first name: where files are templates of their own, they share most of them."""
+    name, first, later = min(several, key=lambda one: one[2].span.start)
+    more = f", as are {len(several) - 1} more names" if len(several) > 1 else ""
+    message = f"{name} is declared already, at {_place(first)}{more}"
+    hint = "if each file is a template of its own, lint them one by one"
+    return later.document.finding(catalog.DECLARED_TWICE, later.span, message, hint)
+
+
+def _place(declared: Declared) -> str:
+    return f"{declared.document.file}:{declared.document.place(declared.span.start)[0]}"
 
 
 def _unused(module: Module) -> Iterator[Finding]:

@@ -134,6 +134,25 @@ def test_what_a_build_adds_is_given() -> None:
         assert messages == ([f"builder qemu of plugin 1.1.4 needs {needed}"] if needed else [])
 
 
+def test_a_plugin_that_may_be_too_old() -> None:
+    """Told once for a plugin, at its version, with the youngest argument in use."""
+    [finding] = found(qemu('cpu_model = "host"\n  vga = "std"\n  vnc_password = var.a', ">= 1.0.4"), "plugin-too-old")
+    assert (finding.line, finding.severity) == (5, "note")
+    assert finding.message == "vnc_password at a.pkr.hcl:15 came with plugin 1.1.2, and 1.0.4 is admitted"
+    assert found(qemu('cpu_model = "host"', ">= 1.0.9"), "plugin-too-old") == []
+
+
+def test_arguments_that_exclude_each_other() -> None:
+    """Both are set for sure: what a variable gives may be null, which Packer takes for not set."""
+    for one, other, both in (
+        ('["<enter>"]', '[["<enter>"]]', True),
+        ('["<enter>"]', "var.steps", False),
+        ('["<enter>"]', "null", False),
+    ):
+        text = qemu(f"boot_command = {one}\n  boot_steps = {other}")
+        assert bool(found(text, "exclusive-arguments")) is both
+
+
 def test_language_by_version() -> None:
     """Each part of the language is an error before the version it came with."""
     for text, first in (
