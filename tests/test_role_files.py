@@ -58,6 +58,8 @@ COMPANIONS: dict[str, dict[str, Any]] = {"base.no_proxy": {"proxy": "http://prox
 UPSTREAM = {"docker.upstream_url", "node.upstream_url", "node.version"}
 # What says that less than usual is accepted, or nothing else than is there: only the spec's check reads it.
 UNSEEN = {"docker.accept", "node.accept", "php.version"}
+
+
 def load(release: str = "trixie", origins: dict[str, str] | None = None, **settings: dict[str, Any]) -> Spec:
     accepted = ACCEPTED if release == "bookworm" else {}
     roles = [{name: settings.get(name, accepted.get(name, {}))} for name in ROLES]

@@ -54,6 +54,12 @@ def written(bundle: Bundle, folder: Path, key: Path) -> Path:
     return folder
 
 
+def target_of(example: Path) -> str:
+    """The target that an example's first lines render it for."""
+    (target,) = re.findall(r"^# Render it: .*--spec examples/\S+ --target (\w+)$", example.read_text(), re.MULTILINE)
+    return str(target)
+
+
 @pytest.mark.tool
 @pytest.mark.parametrize("name", OLD)
 def test_packer_accepts_it(tmp_path: Path, key: Path, name: str) -> None:
@@ -71,8 +77,7 @@ def test_packer_accepts_the_example(tmp_path: Path, key: Path, example: Path) ->
 
     A list of checksums would be downloaded: a checksum takes its place.
     """
-    (target,) = re.findall(r"^# Render it: .*--spec examples/\S+ --target (\w+)$", example.read_text(), re.MULTILINE)
-    folder = written(render(load(example), target, "1.6.6"), tmp_path / "bundle", key)
+    folder = written(render(load(example), target_of(example), "1.6.6"), tmp_path / "bundle", key)
     document = (folder / "skyvyos.pkr.hcl").read_text()
     given = ["-var", "iso_checksum=sha256:" + "0" * 64] if 'variable "iso_checksum"' in document else []
     command.run(["packer", "validate", *given, folder], env=ENVIRONMENT)

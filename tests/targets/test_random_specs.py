@@ -167,14 +167,15 @@ def check_read_back(count: int, dialect: str) -> None:
         assert [leaf for leaf in wanted if leaf not in read] == []
 
 
-def check_packer(count: int, folder: Path) -> None:
-    """1.6.6 validates every drawn document, and fmt leaves it alone."""
+def check_packer(count: int, folder: Path, dialect: str = "1.6.6", packer: Path = Path("packer")) -> None:
+    """Packer validates every drawn document, and fmt leaves it alone."""
+    plugins = {"PACKER_PLUGIN_PATH": str(packer.parent / "plugins"), "PACKER_CONFIG_DIR": str(folder)}
     key = folder / "seed" / "id_ed25519"
     key.parent.mkdir()
     command.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
     for name in ("vendor-data", "disk.raw.gz"):
         (key.parent / name).touch()
-    made = documents(count, "1.6.6")
+    made = documents(count, dialect)
     assert len(made) > count // 4
     for number, (name, document) in enumerate(made):
         place = folder / f"{number:03}-{name}"
@@ -184,9 +185,9 @@ def check_packer(count: int, folder: Path) -> None:
         for file in ("user-data", "meta-data", *scripts):
             (place / file).touch()
         given = ["-var", f"seed={key.parent}"]
-        done = command.run(["packer", "validate", *given, place], env=ENVIRONMENT, check=False)
+        done = command.run([packer, "validate", *given, place], env=ENVIRONMENT | plugins, check=False)
         assert done.returncode == 0, f"{place}\n{done.stdout}{done.stderr}"
-        done = command.run(["packer", "fmt", "-check", "-diff", place], env=ENVIRONMENT, check=False)
+        done = command.run([packer, "fmt", "-check", "-diff", place], env=ENVIRONMENT | plugins, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
         shutil.rmtree(place)
 

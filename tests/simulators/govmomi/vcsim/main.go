@@ -66,9 +66,25 @@ func tell(ctx *simulator.Context, address string) {
 					ctx.Update(vm, []types.PropertyChange{
 						{Name: "guest.ipAddress", Val: address},
 						{Name: "summary.guest.ipAddress", Val: address},
+						{Name: "guest.net", Val: cards(vm, address)},
 					})
 				}
 			})
 		}
 	}
+}
+
+// cards are the network cards of a machine, each with the address.
+func cards(vm *simulator.VirtualMachine, address string) []types.GuestNicInfo {
+	var told []types.GuestNicInfo
+	for _, device := range vm.Config.Hardware.Device {
+		if card, ok := device.(types.BaseVirtualEthernetCard); ok {
+			told = append(told, types.GuestNicInfo{
+				MacAddress: card.GetVirtualEthernetCard().MacAddress,
+				IpAddress:  []string{address},
+				IpConfig:   &types.NetIpConfigInfo{IpAddress: []types.NetIpConfigInfoIpAddress{{IpAddress: address, PrefixLength: 24}}},
+			})
+		}
+	}
+	return told
 }
