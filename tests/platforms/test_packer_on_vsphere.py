@@ -75,7 +75,7 @@ def test_a_template_is_made(vcenter: Server, prepared: Build) -> None:
     done = build.run(environment(vcenter))
     assert done.returncode == 0, done.stdout + done.stderr
     assert build.steps == ["wait"]
-    assert build.guest.commands[-1] == "sudo sh /tmp/skyvypack-seal.sh"
+    assert build.guest.commands[-1].strip() == "sudo sh /tmp/skyvypack-seal.sh"
     made = machine(vcenter, NAME)
     assert made["config"]["template"] is True
     assert made["config"]["annotation"] == build.spec.title
