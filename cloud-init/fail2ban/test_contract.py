@@ -45,7 +45,7 @@ def test_failed_logins_get_an_address_banned(host, neighbour, roles, settings):
     assert host.run(connect).rc == 0, "sshd must answer before the ban"
     assert "Permission denied (publickey)" in host.run(login).stdout
     host.run(f"for n in $(seq {settings['max_retry'] - 1}); do {login} >/dev/null & done; wait")
-    script = f"for n in $(seq 20); do iptables -S f2b-sshd 2>/dev/null | grep {THEM} && exit 0; sleep 1; done; exit 1"
+    script = f"for n in $(seq 60); do iptables -S f2b-sshd 2>/dev/null | grep {THEM} && exit 0; sleep 1; done; exit 1"
     assert host.run(script).rc == 0
     assert host.run(connect).rc != 0
 
