@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site
 from simulators import vcsim
 from simulators.certificates import Authority
 from simulators.vcenter import HANG_UP, Answer, VCenter, fault, vcenter
+from vsphere_site import Site
 
 from skyvypack import ova
 from skyvypack.errors import InputError
