@@ -29,7 +29,10 @@ def shipped(template: Path, folder: Path) -> Path:
 
 @pytest.mark.boot
 def test_boots_from_pvscsi_with_vmxnet3(tmp_path: Path) -> None:
-    """Under UEFI the guest finds its root disk on pvscsi, answers by its vmxnet3, and nothing failed."""
+    """The guest finds its root disk on pvscsi, answers by its vmxnet3, and nothing failed.
+
+    By BIOS: SeaBIOS reads from pvscsi, Debian's OVMF has no driver for it, as VMware's UEFI has.
+    """
     template = os.environ.get("SKYVYPACK_TEST_DISK")
     if not template:
         pytest.skip("SKYVYPACK_TEST_DISK names no finished qcow2 disk")
@@ -43,7 +46,7 @@ def test_boots_from_pvscsi_with_vmxnet3(tmp_path: Path) -> None:
         accelerator=choose(None, cache=tmp_path),
         access=Access("tester", key),
         seed=iso,
-        hardware=Hardware("uefi", "pvscsi", card="vmxnet3"),
+        hardware=Hardware("bios", "pvscsi", card="vmxnet3"),
     )
     with machine as guest:
         wait(guest.connecting(90))
