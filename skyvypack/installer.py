@@ -23,7 +23,6 @@ from skyvypack.spec.model import Base, Installer, Network, Spec
 _FOLDER = "installer"
 _HOME = f"{_FOLDER}/initrd/skyvyos"
 _REMASTERING = ("installer.sh", f"{_FOLDER}/source.env")
-# tmpfs of a lesser size than this makes the installer ask for a smaller system.
 _ARGUMENTS = "auto=true priority=critical net.ifnames=1"
 # The last console is the one that asks.
 _CONSOLES = {True: "console=ttyS0,115200 console=tty0", False: "console=tty0 console=ttyS0,115200"}
@@ -135,7 +134,8 @@ def _source(spec: Spec, attended: bool) -> str:
             "CHECKSUMS": spec.base.checksums,
             "TITLE": spec.title,
             "TIMEOUT": 10 if attended else 1,
-            "ARGUMENTS": f"{_ARGUMENTS} {_CONSOLES[attended]}",
+            # Nobody looks: a log of lines is worth more than windows that are drawn over one another.
+            "ARGUMENTS": " ".join([_ARGUMENTS, *([] if attended else ["DEBIAN_FRONTEND=text"]), _CONSOLES[attended]]),
         }
     )
 

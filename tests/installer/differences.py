@@ -23,7 +23,7 @@ def facts(raw: Path) -> dict[str, str]:
     """Packages, enabled and masked units, kernel settings, and mode and owner of every file, by what they are about."""
     root = disk.root(raw)
     entries = [entry for entry in root.walk() if not _PASSED_OVER.match(f"{entry.path}/")]
-    found = {f"package {name}": "installed" for name, _ in artifact.packages(raw)}
+    found = {f"package {one.name}": "installed" for one in artifact.packages(raw)}
     found |= {f"unit {entry.path}": "there" for entry in entries if _UNITS.match(entry.path) and not entry.is_folder}
     settings = root.read(entry for entry in entries if _KERNEL.match(entry.path))
     found |= {f"sysctl {path}": text.decode(errors="replace") for path, text in settings.items()}

@@ -3,7 +3,12 @@
 # after all that write such files and before the disks are unmounted.
 rm -rf /target/etc/network/interfaces /target/etc/network/interfaces.d /target/etc/apt/apt.conf.d/00InstallRecommends \
     /target/etc/apt/apt.conf.d/00CDMountPoint /target/etc/apt/apt.conf.d/00trustcdrom /target/etc/apt/sources.list~ \
-    /target/media/cdrom /target/media/cdrom0 /target/etc/hostname /target/etc/locale.conf
+    /target/media/cdrom /target/media/cdrom0 /target/etc/hostname /target/etc/*- /target/var/lib/dbus/machine-id \
+    /target/etc/ssh/ssh_host_*
+# The installer speaks a language of its own; the system's is the business of the role base.
+sed -i '/^LANG/d' /target/etc/locale.conf
+sed -i 's/^\([^#]\)/# \1/' /target/etc/locale.gen
+rm -f /target/usr/lib/locale/locale-archive
 rmdir /target/etc/network 2> /dev/null
 sed -i '/^127\.0\.1\.1[[:space:]]/d' /target/etc/hosts
 ln -sfn ../run/systemd/resolve/stub-resolv.conf /target/etc/resolv.conf
