@@ -33,7 +33,8 @@ else
 fi
 rm -f /target/etc/apt/sources.list "$sources"/*
 if [ "$OFFLINE" = yes ]; then
-    # What is on this medium was verified when it was made.
+    # What is on this medium was verified when it was made. The installer may have let go of it by now.
+    grep -q ' /cdrom ' /proc/mounts || mount -r "$(debconf-get cdrom-detect/cdrom_device)" /cdrom
     mkdir -p /target/media/skyvyos
     mount -o bind "$(dirname "$(ls -d /cdrom/skyvyos/Packages /hd-media/skyvyos/Packages 2> /dev/null | head -n 1)")" \
         /target/media/skyvyos
