@@ -13,7 +13,7 @@ import yaml
 
 from skyvypack import command, installer
 from skyvypack.errors import InputError
-from skyvypack.spec import Installer, Mirror, Network, Spec, User
+from skyvypack.spec import Installer, Mirror, Network, Spec, User, load
 from skyvypack.spec.model import Base
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0qG0eVvF8oJtT5qYq0pP3mX3kM0y2r9Xv5k3d2b1aZ someone@example.org"
@@ -191,6 +191,13 @@ class TestMachine:
         assert "packages" not in config
         network = yaml.safe_load(files[f"{seed}/network-config"])
         assert network["ethernets"]["first"]["addresses"] == ["192.0.2.10/24"]
+
+    def test_example(self) -> None:
+        """examples/machine.yaml asks before it wipes, mirrors the network in the seed, and has swap on LVM."""
+        files = installer.machine_files(load(Path(__file__).parents[2] / "examples" / "machine.yaml"))
+        assert "ATTENDED=yes\n" in files["installer/initrd/skyvyos/settings.env"]
+        assert "lv_name{ swap }" in files["installer/initrd/skyvyos/recipe"]
+        assert "192.0.2.10/24" in files["installer/initrd/skyvyos/seed/network-config"]
 
     def test_nobody_could_log_in(self) -> None:
         """A machine without a user who has a key is refused before anything is made."""
