@@ -8,6 +8,10 @@ A registrar lives in `skyvypack/targets/<target>/registrar.py`, a module that im
     a context manager that yields a `Registrar`, made from the target's settings in the spec. It does not talk to the
     platform yet: an unreachable one is found by `Registrar.preflight`, beside everything else that is wrong.
     Credentials come from the environment (`skyvypack.registrar.credentials`), never from settings.
+``ENVIRONMENT``
+    where the platform's SDK has variables of its own: beginnings of their names, which Packer gets as well.
+``LATER``
+    settings that jobs see to when the template stands, so that a bake on the platform leaves them out.
 
 `skyvypack.registrar.flow` puts a registrar's deeds in order; the registrar itself decides nothing about order.
 """

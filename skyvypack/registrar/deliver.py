@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from skyvypack.registrar.find import find
 from skyvypack.registrar.flow import Prover, Registration, Wishes, plan, register
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
+from skyvypack.targets import settings_rules
 from skyvypack.targets.bases import LOCAL
 from skyvypack.write import write
 
@@ -121,11 +123,16 @@ class PackerOnPlatform:
     def of(cls, spec: Spec, target: str) -> PackerOnPlatform:
         """The bake of a spec, for the Packer that is installed here.
 
+        What the registrar's ``LATER`` names is left out of the bundle: it is done by jobs that may fail one by one.
+
         Raises:
             ToolMissing: Packer is missing or too old.
             InputError: the spec cannot be baked on the platform.
         """
-        return cls(render(spec, target, packer.installed()))
+        later = getattr(find(target), "LATER", ())
+        defaults = {name: settings_rules(target)[name]["default"] for name in later}
+        settings = {**spec.targets, target: {**spec.target_settings(target), **defaults}}
+        return cls(render(dataclasses.replace(spec, targets=settings), target, packer.installed()))
 
     @property
     def digest(self) -> str:

@@ -24,8 +24,9 @@ from skyvypack.errors import InputError
 from skyvypack.progress import Event, Progress
 from skyvypack.registrar import Journal, RegistrarError, Run, Template
 from skyvypack.registrar.contract import Order
+from skyvypack.registrar.deliver import PackerOnPlatform
 from skyvypack.roles import Role
-from skyvypack.spec.model import Machine, Spec
+from skyvypack.spec.model import Base, Machine, Spec
 from skyvypack.targets import settings_rules
 from skyvypack.targets.aws.ec2 import images, instances, policy, region, s3, snapshots
 from skyvypack.targets.aws.ec2.region import AwsError
@@ -391,19 +392,50 @@ def test_a_copy_in_use_keeps_the_template(made_of: Any, session: Any) -> None:
     assert "in eu-west-1" in reason
 
 
-def test_what_packer_made_is_marked(made_of: Any, session: Any, asked: Asked) -> None:
-    """An AMI of a remote bake becomes ours by its tags, its snapshots too; nothing is sent."""
+@pytest.fixture
+def packed(made_of: Any, session: Any) -> Order:
+    """An order of an AMI that Packer has made."""
     order = made_of()
     ec2 = session.client("ec2", HOME, endpoint_url=order.settings["endpoint"])
     instance = ec2.run_instances(MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     image = ec2.create_image(InstanceId=instance, Name="web-1.0.0")["ImageId"]
-    order = replace(order, disk=None, source=image, digest=f"packer:{image}")
-    template = registered(order)
-    assert (template.id, template.digest, template.version) == (image, f"packer:{image}", "1.0.0")
+    return replace(order, disk=None, source=image, digest="bundle:1")
+
+
+def test_what_packer_made_is_marked(packed: Order, asked: Asked) -> None:
+    """An AMI of a remote bake becomes ours by its tags, its snapshots too; nothing is sent."""
+    template = registered(packed)
+    assert (template.id, template.digest, template.version) == (packed.source, "bundle:1", "1.0.0")
     assert len(one(asked, "CreateTags")["Resources"]) == 2
     assert not any(name == "StartSnapshot" for name, _ in asked)
     with pytest.raises(AwsError, match="no AMI ami-0"):
-        registered(replace(order, source="ami-00000000000000000"))
+        registered(replace(packed, source="ami-00000000000000000"))
+
+
+@pytest.mark.parametrize("known", ["by its name", "by its id", "by our tags"])
+def test_what_packer_made_is_undone_with_its_snapshot(known: str, packed: Order, session: Any) -> None:
+    """Whether a run broke off before its id was known, before it carried our tags, or later; another's AMI stays."""
+    ec2 = session.client("ec2", HOME)
+    ec2.register_image(Name="another", RootDeviceName="/dev/xvda")
+    with at_work(packed, []) as (registrar, run):
+        entry = registrar.expect(packed, run)
+        if known != "by its name":
+            run.made(entry, packed.source)
+        if known == "by our tags":
+            registrar.register(packed, run)
+    assert [image["Name"] for image in ec2.describe_images(Owners=["self"])["Images"]] == ["another"]
+    assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 1
+
+
+def test_packer_is_not_told_of_what_comes_later(made_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies and shares of a remote bake are jobs, so they are not in what Packer gets."""
+    monkeypatch.setattr("skyvypack.packer.installed", lambda: "1.6.6")
+    spec = made_of(regions=["eu-west-1"], users=[ALIEN]).spec
+    spec = replace(spec, base=Base("clone", source="debian-13-amd64-*"))
+    source = PackerOnPlatform.of(spec, "aws").bundle.files["skyvyos.pkr.hcl"]
+    assert "amazon-ebs" in source
+    assert "ami_regions" not in source
+    assert "ami_users" not in source
 
 
 def test_a_disk_that_is_not_what_was_baked_is_refused(made_of: Any, asked: Asked) -> None:

@@ -35,6 +35,11 @@ from skyvypack.targets.aws.ec2.region import connect as connect_region
 
 TARGET = "aws"
 DISK = "qcow2"
+# Variables of the environment that Packer's builder needs as boto3 does.
+ENVIRONMENT = ("AWS_",)
+# Settings that jobs see to once the AMI stands: Packer is not told of them, as one region that fails would make it
+# throw away the AMI it has.
+LATER = ("deprecate_at", "organizations", "protect", "region_kms_keys", "regions", "users")
 
 
 class AwsRegistrar:
@@ -69,8 +74,8 @@ class AwsRegistrar:
         """See the contract."""
         name, mode = self.region.name, images.boot_mode(order)
         image = Step("image", f"register {order.title} in {name} from that snapshot, boot mode {mode}")
-        if order.source:
-            return [Step("image", f"mark {order.source} in {name}, which Packer made, as {order.title}")]
+        if order.disk is None:
+            return [Step("packer", f"let Packer make {order.title} in {name}")]
         if self.settings["upload"] == "s3":
             bucket = f"s3://{self.settings['bucket']}/skyvypack/"
             return [
@@ -103,10 +108,8 @@ class AwsRegistrar:
         found = images.look(self.region, order.source)
         if found is None:
             raise AwsError(f"there is no AMI {order.source} in {self.region.name}")
-        entry = run.intend("image", name=str(found["Name"]), region=self.region.name)
         resources = [order.source, *marks.snapshots_of(found)]
         self.region.call("ec2", "create_tags", Resources=resources, Tags=marks.sent(marks.of(order, run.id)))
-        run.made(entry, order.source)
         return order.source
 
     def _direct(self, order: Order, run: Run) -> str:
