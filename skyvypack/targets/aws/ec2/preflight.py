@@ -85,34 +85,38 @@ def _known(region: Region) -> list[str]:
 
 
 def _permissions(region: Region, order: Order) -> Iterator[Obstacle]:
-    refused = [f"ec2:{camel(action)}" for action, ask in _asked(order) if _refused(region, action, ask)]
+    standing = next(marks.images(region, name=order.spec.name), None)
+    asked = [*_making(order), *(_changing(order, standing) if standing else ())]
+    refused = [f"ec2:{camel(action)}" for action, ask in asked if _refused(region, action, ask)]
     if refused:
         allowed = policy.text(order.settings, order.spec.name)
         yield Obstacle("permission", f"not allowed: {', '.join(refused)}", f"attach this policy:\n{allowed}")
 
 
-def _asked(order: Order) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each EC2 operation that is going to be called, with arguments that need nothing to exist."""
+def _making(order: Order) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each EC2 operation that makes something, with arguments that need nothing to exist."""
     tags = marks.of(order, "preflight")
-    image: dict[str, Any] = {"ImageId": _NO_IMAGE}
     yield "register_image", images.request(order, _NO_SNAPSHOT, order.spec.machine.disk, "preflight")
-    yield "deregister_image", image
-    yield "delete_snapshot", {"SnapshotId": _NO_SNAPSHOT}
     yield "create_tags", {"Resources": [_NO_IMAGE], "Tags": marks.sent(tags)}
     yield "create_security_group", instances.group_request("skyvypack-preflight", "vpc-00000000000000000", tags)
-    yield (
-        "run_instances",
-        instances.request(order.settings, _NO_IMAGE, ["sg-00000000000000000"], b"", tags, "preflight"),
-    )
-    yield "terminate_instances", {"InstanceIds": ["i-00000000000000000"]}
+    groups = ["sg-00000000000000000"]
+    yield "run_instances", instances.request(order.settings, _NO_IMAGE, groups, b"", tags, "preflight")
     if order.settings["regions"]:
         home = order.settings["region"] or "eu-central-1"
         yield "copy_image", {"Name": order.title, "SourceImageId": _NO_IMAGE, "SourceRegion": home}
-    if order.settings["users"] or order.settings["organizations"] or order.settings["public"]:
-        yield "modify_image_attribute", {**image, "LaunchPermission": {"Add": [{"Group": "all"}]}}
     if order.settings["upload"] == "s3":
         container = {"Format": "VMDK", "UserBucket": {"S3Bucket": order.settings["bucket"] or "none", "S3Key": "none"}}
         yield "import_snapshot", {"DiskContainer": container}
+
+
+def _changing(order: Order, standing: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each operation on what is ours, asked of an earlier version: the policy allows them on nothing else."""
+    image = {"ImageId": standing["ImageId"]}
+    yield "deregister_image", image
+    for snapshot in marks.snapshots_of(standing):
+        yield "delete_snapshot", {"SnapshotId": snapshot}
+    if order.settings["users"] or order.settings["organizations"] or order.settings["public"]:
+        yield "modify_image_attribute", {**image, "LaunchPermission": {"Add": [{"Group": "all"}]}}
 
 
 def _refused(region: Region, operation: str, arguments: Mapping[str, Any]) -> bool:
