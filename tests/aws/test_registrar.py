@@ -648,6 +648,7 @@ class TestPreflight:
             ec2.delete_subnet(SubnetId=subnet["SubnetId"])
         ec2.delete_vpc(VpcId=ec2.describe_vpcs()["Vpcs"][0]["VpcId"])
         assert "subnet_id" in self.found(order)["network"]
+        assert self.found(replace(order, verify=False)) == {}
 
     def test_a_key_that_is_off(self, made_of: Any, session: Any) -> None:
         """A disabled key is found here, not after the upload; a default key cannot be shared."""

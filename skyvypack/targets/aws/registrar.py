@@ -301,9 +301,11 @@ def _sameness(order: Order, region: Region, size: int) -> dict[str, str]:
 
 
 def _undo_snapshot(region: Region, entry: Entry) -> None:
-    for found in marks.snapshots(region, run=entry.run):
-        if not entry.id or found["SnapshotId"] == entry.id:
-            snapshots.delete(region, found["SnapshotId"])
+    """By its id where that is known, as what was made a moment ago may not be listed yet."""
+    known = {"SnapshotId": entry.id, **snapshots.look(region, entry.id)} if entry.id else None
+    for found in [known] if known else marks.snapshots(region, run=entry.run):
+        if marks.read(found).get("run", entry.run) == entry.run:
+            snapshots.delete(region, str(found["SnapshotId"]))
 
 
 def _undo_image(region: Region, entry: Entry) -> None:
@@ -325,8 +327,9 @@ def _undo_packer(region: Region, entry: Entry) -> None:
 
 
 def _undo_instance(region: Region, entry: Entry) -> None:
-    for instance in instances.of_run(region, entry.run):
-        if not entry.id or instance == entry.id:
+    """By its id where that is known, as what was started a moment ago may not be listed yet."""
+    for instance in [entry.id] if entry.id else instances.of_run(region, entry.run):
+        if marks.read(instances.describe(region, instance)).get("run", entry.run) == entry.run:
             instances.terminate(region, instance)
 
 

@@ -98,9 +98,10 @@ def _making(order: Order) -> Iterator[tuple[str, Mapping[str, Any]]]:
     tags = marks.of(order, "preflight")
     yield "register_image", images.request(order, _NO_SNAPSHOT, order.spec.machine.disk, "preflight")
     yield "create_tags", {"Resources": [_NO_IMAGE], "Tags": marks.sent(tags)}
-    yield "create_security_group", instances.group_request("skyvypack-preflight", "vpc-00000000000000000", tags)
-    groups = ["sg-00000000000000000"]
-    yield "run_instances", instances.request(order.settings, _NO_IMAGE, groups, b"", tags, "preflight")
+    if order.verify:
+        yield "create_security_group", instances.group_request("skyvypack-preflight", "vpc-00000000000000000", tags)
+        groups = ["sg-00000000000000000"]
+        yield "run_instances", instances.request(order.settings, _NO_IMAGE, groups, b"", tags, "preflight")
     if order.settings["regions"]:
         home = order.settings["region"] or "eu-central-1"
         yield "copy_image", {"Name": order.title, "SourceImageId": _NO_IMAGE, "SourceRegion": home}
@@ -139,7 +140,8 @@ def _name(region: Region, order: Order) -> Iterator[Obstacle]:
 
 
 def _network(region: Region, order: Order) -> Iterator[Obstacle]:
-    instances.network(region, order.settings)
+    if order.verify:
+        instances.network(region, order.settings)
     yield from ()
 
 

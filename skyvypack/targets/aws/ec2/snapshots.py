@@ -61,8 +61,8 @@ def start(region: Region, order: Order, *, size: int, token: str, run: str) -> s
     return str(answer["SnapshotId"])
 
 
-def state(region: Region, snapshot: str) -> str:
-    """``pending``, ``completed``, ``error`` …; empty when there is none.
+def look(region: Region, snapshot: str) -> dict[str, Any]:
+    """What AWS says of a snapshot; nothing when there is none.
 
     Raises:
         AwsError: it cannot be looked at.
@@ -71,9 +71,14 @@ def state(region: Region, snapshot: str) -> str:
         found = region.call("ec2", "describe_snapshots", SnapshotIds=[snapshot])["Snapshots"]
     except AwsError as error:
         if error.code == "InvalidSnapshot.NotFound":
-            return ""
+            return {}
         raise
-    return str(found[0]["State"]) if found else ""
+    return dict(found[0]) if found else {}
+
+
+def state(region: Region, snapshot: str) -> str:
+    """``pending``, ``completed``, ``error`` …; empty when there is none."""
+    return str(look(region, snapshot).get("State", ""))
 
 
 def ledger_of(snapshot: str) -> Path:
