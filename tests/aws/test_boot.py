@@ -79,9 +79,9 @@ def test_what_ebs_holds_boots_from_nvme_by_uefi(
         seed=iso,
         hardware=Hardware("uefi", "nvme"),
     ) as machine:
-        wait(machine.connecting(60))
-        assert wait(machine.settling(60)) == "running"
+        wait(machine.connecting(240))
+        assert wait(machine.settling(240)) == "running"
         assert machine.run("findmnt -no SOURCE /").stdout.startswith("/dev/nvme0n1p")
         assert "cloud-init" in machine.run("cloud-init status --long; echo cloud-init").stdout
         assert machine.run("test -d /sys/firmware/efi && echo uefi").stdout == "uefi\n"
-        wait(machine.powering_off(30))
+        wait(machine.powering_off(60))
