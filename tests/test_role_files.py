@@ -259,7 +259,7 @@ class TestAppliedTree:
         text = tree[0].run("logrotate -d /etc/logrotate.conf 2>&1 | grep -i error: || :")
         assert text == ""
         tree[0].run("systemd-analyze verify --man=no /etc/systemd/system/skyvyos-*.service")
-        assert "configuration file /etc/php" in tree[0].run("skyvyos-php-memory; php-fpm8* -t")
+        assert "configuration file /etc/php" in tree[0].run("skyvyos-php-memory; /usr/sbin/php-fpm8* -t")
         assert "parsed OK" in tree[0].run("visudo -c")
         assert "OK" in tree[0].run("mkdir -p /var/log/nginx; touch /var/log/fail2ban.log; fail2ban-client -t")
         rules = tree[0].run("cat /etc/ufw/user.rules /etc/ufw/user6.rules")

@@ -9,7 +9,7 @@ SPACE = "skyvyos-contract-fw"
 ADDRESSES = {"IPv4": ("198.51.100.5", "198.51.100.6", 30), "IPv6": ("fd5c:7::1", "fd5c:7::2", 64)}
 # Sends a SYN to every port of an address and tells which answered, by SYN/ACK or by RST: what is dropped does not.
 SCAN = """
-import select, socket, struct, sys, time
+import errno, select, socket, struct, sys, time
 target, own, *wanted = sys.argv[1:]
 six = ":" in target
 family = socket.AF_INET6 if six else socket.AF_INET
@@ -26,7 +26,13 @@ def send(port):
     check = base + port
     while check >> 16:
         check = (check & 0xFFFF) + (check >> 16)
-    raw.sendto(syn(port, ~check & 0xFFFF), (target, 0))
+    while True:
+        try:
+            return raw.sendto(syn(port, ~check & 0xFFFF), (target, 0))
+        except OSError as error:  # the queue of a busy machine is full
+            if error.errno != errno.ENOBUFS:
+                raise
+            time.sleep(0.02)
 
 def listen(seconds):
     end = time.monotonic() + seconds
