@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
+_FILENAME = "<role template>"
 _MARKS = ("{{", "{%", "{##")
 
 
@@ -50,6 +52,12 @@ def _environment() -> SandboxedEnvironment:
     return environment
 
 
+@lru_cache(maxsize=512)
+def _code(text: str) -> CodeType:
+    # To compile takes longer than all else about rendering; a second spec has mostly the same templates.
+    return _environment().compile(text, filename=_FILENAME)
+
+
 def render(text: str, names: Mapping[str, Any]) -> str:
     """Render a template.
 
@@ -64,17 +72,15 @@ def render(text: str, names: Mapping[str, Any]) -> str:
         return text
     import jinja2
 
-    filename = "<role template>"
     environment = _environment()
     try:
-        code = environment.compile(text, filename=filename)
-        template = environment.template_class.from_code(environment, code, dict(environment.globals))
+        template = environment.template_class.from_code(environment, _code(text), dict(environment.globals))
         return template.render(names)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(error.message or "wrong syntax", error.lineno) from None
     except Exception as error:
         # A template is a small program: whatever it does wrong is the template's mistake, not ours.
-        raise TemplateError(_words(error), _line(error, filename)) from None
+        raise TemplateError(_words(error), _line(error, _FILENAME)) from None
 
 
 def _words(error: Exception) -> str:
