@@ -52,11 +52,13 @@ def test_it_accepts_each_builder(packer: Path, tmp_path: Path, key: Path, name: 
 
 @pytest.mark.parametrize("name", regenerate_goldens.specs())
 def test_it_accepts_what_is_baked_here(packer: Path, tmp_path: Path, key: Path, name: str) -> None:
-    """The documents of the builder qemu, too."""
+    """The documents of the builder qemu, too; an argument that only 1.6.6 calls by its name may be warned of."""
     folder = written(render(regenerate_goldens.specs()[name], "qemu", "latest"), tmp_path / "bundle", key)
-    given = ["-var", "disk_checksum=sha256:" + "0" * 64]
+    declared = 'variable "disk_checksum"' in (folder / "skyvyos.pkr.hcl").read_text()
+    given = ["-var", "disk_checksum=sha256:" + "0" * 64] if declared else []
     done = command.run([packer, "validate", *given, folder], env=environment(packer, tmp_path), check=False)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "The configuration is valid.\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Error" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

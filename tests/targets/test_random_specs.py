@@ -184,6 +184,9 @@ def check_packer(count: int, folder: Path, dialect: str = "1.6.6", packer: Path 
         scripts = [f"scripts/{path.name}" for path in (assets.builders() / "shared" / "scripts").iterdir()]
         for file in ("user-data", "meta-data", *scripts):
             (place / file).touch()
+        (place / "build").mkdir()
+        (place / "build" / "installer.iso").touch()
+        (place / "build" / "installer.iso.sha256").write_text(f"{'0' * 64}  installer.iso\n")
         given = ["-var", f"seed={key.parent}"]
         done = command.run([packer, "validate", *given, place], env=ENVIRONMENT | plugins, check=False)
         assert done.returncode == 0, f"{place}\n{done.stdout}{done.stderr}"
