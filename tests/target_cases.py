@@ -140,7 +140,7 @@ CASES: Mapping[str, Case] = {
             "iops": 4000,
             "encrypt": True,
             "kms_key": "alias/golden",
-            "region_kms_keys": {"eu-central-1": "alias/golden", "us-east-1": ""},
+            "region_kms_keys": {"eu-central-1": "alias/golden", "us-east-1": "alias/golden"},
             "users": ["123456789012"],
             "organizations": ["arn:aws:organizations::123456789012:organization/o-a1"],
             "deprecate_at": "2030-01-01T00:00:00Z",

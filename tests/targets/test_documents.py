@@ -100,6 +100,7 @@ def test_a_disk_is_baked_here_for_every_target(target: str, kind: Any) -> None:
     ("target", "settings", "machine", "base", "dialect", "message", "hint"),
     [
         ("proxmox", {}, BIOS, ISO, "latest", "base iso needs targets.proxmox.node", "of the cluster"),
+        ("proxmox", {"node": "n", "vm_id": 9}, BIOS, CLONE, "latest", "vm_id is 100 or more", "next free"),
         ("vsphere", {}, BIOS, ISO, "latest", "needs targets.vsphere.cluster or targets.vsphere.host", ""),
         (
             "proxmox",
@@ -141,6 +142,7 @@ def test_a_disk_is_baked_here_for_every_target(target: str, kind: Any) -> None:
         ),
         ("aws", {"iops": 500, "volume_type": "io1"}, BIOS, CLONE, "latest", "of 8 GiB takes at most 400", ""),
         ("aws", {"kms_key": "alias/x"}, BIOS, CLONE, "latest", "need targets.aws.encrypt", ""),
+        ("aws", {"encrypt": True, "users": ["123456789012"]}, BIOS, CLONE, "latest", "cannot be shared", "kms_key"),
         ("aws", {"subnet_id": "subnet-0", "subnet_tags": {"a": "b"}}, BIOS, CLONE, "latest", "not both", ""),
         ("vmware", {"secure_boot": True}, BIOS, ISO, "latest", "secure_boot needs machine.firmware uefi", ""),
         ("proxmox", {"node": "n"}, BIOS, Base("clone", source="9001"), "1.6.6", "base.source: builder", "1.1.2 has it"),

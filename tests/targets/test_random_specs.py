@@ -63,7 +63,8 @@ def values(rule: Mapping[str, Any]) -> st.SearchStrategy[Any]:
         return st.from_regex(re.compile(rule["regex"], re.ASCII), fullmatch=True, alphabet=ASCII).map(
             lambda it: it[:60]
         )
-    return TEXTS.map(lambda text: text[: rule.get("maxlength", 60)])
+    least = 0 if rule.get("empty", True) else 1
+    return TEXTS.map(lambda text: text[: rule.get("maxlength", 60)]).filter(lambda text: len(text) >= least)
 
 
 @st.composite

@@ -167,6 +167,11 @@ def _encryption(wishes: Wishes) -> Body:
     if missing := sorted({*keys} ^ {*settings["regions"]}) if keys else []:
         both = ", ".join(missing)
         wishes.refuse(f"targets.aws.region_kms_keys and regions must name the same regions; only one has {both}")
+    shared = settings["users"] or settings["organizations"]
+    given = [settings["kms_key"], *(keys.get(region, "") for region in settings["regions"])]
+    if settings["encrypt"] and shared and not all(given):
+        about = "give targets.aws.kms_key, and region_kms_keys for each of targets.aws.regions"
+        wishes.refuse("an AMI that an account's own default key encrypts cannot be shared", about)
     return [
         *wishes.group(
             "The copy for each region is encrypted by that region's key.",

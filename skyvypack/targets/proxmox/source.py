@@ -24,6 +24,8 @@ from skyvypack.targets.wishes import Setting, Wishes
 _BY_BASE = {**LOCAL, "iso": "proxmox-iso", "clone": "proxmox-clone"}
 BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
 
+_FIRST_ID = 100  # Proxmox VE keeps those below to itself
+
 Body: TypeAlias = "list[Attribute | Block]"
 
 
@@ -71,6 +73,8 @@ def document(spec: Spec, dialect: Dialect) -> Document:
         return local.document(spec, dialect)
     wishes = Wishes(spec, "proxmox", name, dialect)
     wishes.need("node")
+    if 0 < wishes.settings["vm_id"] < _FIRST_ID:
+        wishes.refuse(f"targets.proxmox.vm_id is {_FIRST_ID} or more", "0 takes the next free one")
     clone = spec.base.kind == "clone"
     body = [*_where(wishes), *(_clone(wishes) if clone else _installation(wishes)), *_end(wishes)]
     steps = [*(pieces.handed_over() if clone else []), *pieces.sealed(scripts(spec)[-2:], restarted=clone)]

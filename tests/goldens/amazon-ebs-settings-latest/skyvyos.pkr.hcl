@@ -88,7 +88,7 @@ source "amazon-ebs" "skyvyos-server" {
   kms_key_id   = "alias/golden"
   region_kms_key_ids = {
     eu-central-1 = "alias/golden"
-    us-east-1    = ""
+    us-east-1    = "alias/golden"
   }
 
   # The instance that makes it, gone when it is there.
