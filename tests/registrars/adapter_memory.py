@@ -273,6 +273,9 @@ class Adapter(adapters.Adapter):
         Platform(self._path).create("vm", token=mark["token"], run="somebody else's")
         return True
 
+    def is_impostor_there(self, mark: Mapping[str, str]) -> bool:
+        return any(one.get("run") == "somebody else's" for one in Platform(self._path).things().values())
+
 
 @contextmanager
 def running(folder: Path) -> Iterator[Adapter]:

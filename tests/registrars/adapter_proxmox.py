@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,13 @@ class Adapter(adapters.Adapter):
             return False
         self.served.pve.add_vm(int(mark["vmid"]), "somebody-elses", node="pve1")
         return True
+
+    def is_impostor_there(self, mark: Mapping[str, str]) -> bool:
+        return self.served.pve.vm(int(mark["vmid"])) is not None
+
+    @staticmethod
+    def quick() -> AbstractContextManager[None]:
+        return quick()
 
     @staticmethod
     @contextmanager

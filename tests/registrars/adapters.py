@@ -8,10 +8,9 @@ context manager that yields an `Adapter` whose platform runs and is empty, and s
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +73,18 @@ class Adapter(ABC):
         """Make what a journaled mark would find, by somebody else; False when the platform rules that out."""
         return False
 
+    def is_impostor_there(self, mark: Mapping[str, str]) -> bool:
+        """Whether what `impostor` made still stands."""
+        return False
+
+    @staticmethod
+    def quick() -> AbstractContextManager[None]:
+        """Let a child process wait for nothing longer than it has to, as `running` does here."""
+        return nullcontext()
+
     def spec(self, version: str = "1.0.0", name: str = "web") -> Spec:
         """A spec for this platform."""
-        settings = {self.target: self.settings()}
-        roles = (Role("toy", "a toy", Path("toy")),)
-        return Spec(name, version, "trixie", roles, machine=Machine(disk=4), targets=settings)
+        return spec_of(self.target, self.settings(), version, name)
 
     def write_disk(self, path: Path, content: bytes) -> None:
         """Write a disk that the platform takes."""
@@ -122,6 +128,7 @@ def modules() -> Iterator[str]:
     yield from sorted(path.stem for path in Path(__file__).parent.glob("adapter_*.py"))
 
 
-def to_json(adapter: Adapter) -> str:
-    """What a child process needs to reach the same platform."""
-    return json.dumps({"settings": adapter.settings(), "module": type(adapter).__module__})
+def spec_of(target: str, settings: Mapping[str, Any], version: str, name: str = "web") -> Spec:
+    """A spec with one role, for one target."""
+    roles = (Role("toy", "a toy", Path("toy")),)
+    return Spec(name, version, "trixie", roles, machine=Machine(disk=4), targets={target: settings})

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from fakepve import FakePve
 from fakepve.certs import make_cert
 from fakepve.lxc import format_size
@@ -45,10 +46,41 @@ class SimulatedPve(FakePve):  # type: ignore[misc,unused-ignore]
         # Changes what arrives, as a broken line would.
         self.corrupt = False
         self.address = ADDRESS
+        # What the next request meets: "drop" or "hang".
+        self.once = ""
+        # What the next task fails with.
+        self.fail_task = ""
 
     def release_before(self, *wanted: int) -> bool:
         """Whether this is an older Proxmox VE."""
         return tuple(int(part) for part in self.version.split(".")) < wanted
+
+    def _build_app(self) -> Any:
+        app = super()._build_app()
+        app.middlewares.insert(0, self._met)
+        return app
+
+    @web.middleware
+    async def _met(self, request: Any, handler: Any) -> Any:
+        what, self.once = self.once, ""
+        if what == "drop":
+            request.transport.abort()
+        if what:
+            await asyncio.sleep(3600)  # until the server is stopped: it is never carried out
+        return await handler(request)
+
+    async def task(self, node: str, kind: str, about: Any, user: str, body: Any, **options: Any) -> str:
+        """A task, which fails before it does anything where a test wants that."""
+        words, self.fail_task = self.fail_task, ""
+
+        async def failing() -> None:
+            new = options.get("vm")
+            if kind in ("qmcreate", "qmclone") and new in self.vms:
+                self.vms.remove(new)
+            raise TaskError(words)
+
+        upid: str = await super().task(node, kind, about, user, failing if words else body, **options)
+        return upid
 
     async def _read_body(self, request: Any) -> bytes:
         return b"" if request.path.endswith("/upload") else await super()._read_body(request)
@@ -122,6 +154,14 @@ class SimulatedPve(FakePve):  # type: ignore[misc,unused-ignore]
             raise die(f"volume '{source}' does not exist")
         return 4 * 1024**3
 
+    async def _permissions(self, given: Any, user: str) -> dict[str, Any]:
+        told: dict[str, Any] = await super()._permissions(given, user)
+        if self.release_before(9):
+            for privileges in told.values():
+                if "VM.GuestAgent.Audit" in privileges:
+                    privileges["VM.Monitor"] = privileges.pop("VM.GuestAgent.Audit")
+        return told
+
     async def _do_start(self, vm: Any, user: str, given: Any) -> Any:
         if str(vm.config.get("agent", "")).startswith(("1", "enabled=1")):
             mac = re.search(r"([0-9A-F]{2}(?::[0-9A-F]{2}){5})", str(vm.config.get("net0", "")))
@@ -163,6 +203,8 @@ class Served:
 
 async def _hang_up(loop: Any) -> None:
     """Close what clients left: a TLS connection whose other end is gone would wait half a minute for its goodbye."""
+    for hung in asyncio.all_tasks(loop) - {asyncio.current_task()}:
+        hung.cancel()
     for transport in list(loop._transports.values()):
         transport.abort()
     for _ in range(3):
@@ -184,8 +226,8 @@ def serving(folder: Path) -> Iterator[Served]:
     try:
         yield served
     finally:
-        served.call(served.pve.stop())
         served.call(_hang_up(served.loop))
+        served.call(served.pve.stop())
         served.loop.call_soon_threadsafe(served.loop.stop)
         thread.join(30)
         served.loop.close()

@@ -203,6 +203,8 @@ class Api:
             if error.status_code != 401 or not isinstance(session.auth, sessions.Ticket):
                 raise
             session.auth.renew()
+            for stream in (value for value in params.values() if hasattr(value, "seek")):
+                stream.seek(0)
             return request._request(method, **{key: dict(params)})
 
     def _open(self) -> Any:

@@ -87,6 +87,8 @@ def _version(api: Api) -> Iterator[Obstacle]:
 
 def _privileges(api: Api) -> Iterator[Obstacle]:
     account = api.account.name
+    if account == "root@pam":
+        return  # may do anything
     for need in needs(api.settings, release(api)):
         told: Mapping[str, Mapping[str, Any]] = api.get("access/permissions", path=need.path)
         held = {privilege for privileges in told.values() for privilege in privileges}
