@@ -113,12 +113,11 @@ def step_of(call: str) -> str:
 
 
 def clean(cluster: Any, do: Any) -> tuple[list[str], int]:
-    """The requests of a registration that goes well, and how many of them come before it is finished."""
+    """The requests of a registration that goes well, and how many of them come before its clone has been proven."""
     seen: list[str] = []
     with cluster.hooked(seen.append):
         do(channel="stable")
-    finished = next(number for number, call in enumerate(seen) if "/config" in call and number > len(seen) - 4)
-    return seen, finished
+    return seen, next(number for number, call in enumerate(seen) if call.endswith("/status/stop"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

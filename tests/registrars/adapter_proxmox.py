@@ -25,7 +25,7 @@ from skyvypack import seed
 from skyvypack.registrar import Template
 from skyvypack.registrar.retry import Patience
 from skyvypack.targets import settings_rules
-from skyvypack.targets.proxmox.pve import api, machines
+from skyvypack.targets.proxmox.pve import api, machines, volumes
 
 # Quick, but not as quick as a unit test: a whole server, and a TLS connection for each registration.
 MARKS = (pytest.mark.tool,)
@@ -51,6 +51,7 @@ def quick() -> Iterator[None]:
         patch.setattr(machines, "PAUSE", 0.01)
         patch.setattr(api, "Patience", patience)
         patch.setattr(seed, "make", disc)
+        patch.setattr(volumes, "_ANSWER_SECONDS", 0.5)
         yield
 
 

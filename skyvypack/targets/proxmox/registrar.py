@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skyvypack.progress import Progress
-from skyvypack.registrar.contract import Registrar
 from skyvypack.registrar.find import require
+
+if TYPE_CHECKING:
+    from skyvypack.targets.proxmox.pve.registrar import ProxmoxRegistrar
 
 DISK = "qcow2"
 
 
 @contextmanager
-def connect(settings: Mapping[str, Any], progress: Progress) -> Iterator[Registrar]:
+def connect(settings: Mapping[str, Any], progress: Progress) -> Iterator[ProxmoxRegistrar]:
     """A registrar for the cluster of some settings.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skyvypack import seed
-from skyvypack.registrar.contract import Guest, Job, Obstacle, Order, RegistrarError, Step, Template
+from skyvypack.registrar.contract import Guest, Job, Obstacle, Order, Registrar, RegistrarError, Step, Template
 from skyvypack.registrar.journal import Entry, Run
 from skyvypack.registrar.retry import until
 from skyvypack.targets.proxmox.pve import hardware, machines, marks, preflight, volumes
@@ -22,7 +22,7 @@ TARGET = "proxmox"
 _LOOK_SECONDS = 2.0
 
 
-class ProxmoxRegistrar:
+class ProxmoxRegistrar(Registrar):
     """See `skyvypack.registrar.contract.Registrar`.
 
     Args:
@@ -147,8 +147,18 @@ class ProxmoxRegistrar:
             facts | ({"manifest": told["manifest"]} if "manifest" in told else {}),
         )
 
-    def boot(self, template: Template, user_data: str, run: Run) -> Guest:
-        """Boot a clone whose cloud-init drive is a disc with our user-data, and ask the guest agent for its address."""
+    def boot(
+        self, template: Template, user_data: str, run: Run, *, name: str = "", full: bool = False
+    ) -> Guest:
+        """Boot a clone whose cloud-init drive is a disc with our user-data, and ask the guest agent for its address.
+
+        Args:
+            template: to clone.
+            user_data: of the clone's first boot.
+            run: what is made is journaled in.
+            name: of the clone; says that it is for a verification when empty.
+            full: copy the disk; a linked clone builds on the template's, where the storage can do that.
+        """
         api = self._api
         node = template.facts["node"]
         with tempfile.TemporaryDirectory(prefix="skyvypack-") as folder:
@@ -156,7 +166,7 @@ class ProxmoxRegistrar:
             digest = hashlib.sha256(disc.read_bytes()).hexdigest()
             upload = volumes.Upload(disc, f"skyvypack-{run.id}.iso", "iso", digest)
             _, volume = volumes.send(api, node, api.settings["iso_storage"], upload, run, "seed")
-        clone = self._cloned(template, node, run)
+        clone = self._cloned(template, node, run, name, full)
         path = machines.path(node, clone.id)
         config = api.get(f"{path}/config")
         drives = [key for key, value in config.items() if "cloudinit" in str(value) and "media=cdrom" in str(value)]
@@ -171,26 +181,26 @@ class ProxmoxRegistrar:
         )
         return Guest(clone.id, address)
 
-    def _cloned(self, template: Template, node: str, run: Run) -> Entry:
+    def _cloned(self, template: Template, node: str, run: Run, name: str, full: bool) -> Entry:
         api = self._api
-        told = {"kind": "verify", "run": run.id, "name": template.name, "version": template.version}
-        hidden = marks.hidden(told)
+        told = {"kind": "clone", "run": run.id, "name": template.name, "version": template.version}
+        what = f"Clone of {template.title}." if name else f"Verifies VM {template.id}; removed when that is done."
         params: dict[str, Any] = {
-            "name": hardware.dns_name(f"{template.title}-verify"),
-            "description": f"Verifies VM {template.id}; removed when that is done.\n\n{hidden}\n",
+            "name": hardware.dns_name(name or f"{template.title}-verify"),
+            "description": f"{what}\n\n{marks.hidden(told)}\n",
             "pool": api.settings["pool"] or None,
         }
         where = f"{machines.path(node, template.id)}/clone"
 
-        def make(full: int) -> Entry:
+        def make(whole: int) -> Entry:
             return machines.make(
-                api, run, "clone", node, "qmclone", lambda vmid: (where, {"newid": vmid, "full": full, **params})
+                api, run, "clone", node, "qmclone", lambda vmid: (where, {"newid": vmid, "full": whole, **params})
             )
 
         try:
-            return make(0)
+            return make(int(full))
         except RegistrarError as error:
-            if "linked clone" not in error.message.lower():
+            if full or "linked clone" not in error.message.lower():
                 raise
             return make(1)
 
