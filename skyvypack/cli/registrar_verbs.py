@@ -60,7 +60,9 @@ def register(
         show.document(plan) if as_json else _print_plan(plan)
         ctx.exit(1 if plan.obstacles else 0)
     with reporter(as_json) as report:
-        done = registrar.register(spec, target, folder, wishes=wishes, logs=folder / "logs", report=report)
+        # Beside the artifact, not in it: what is in it is what its bake made.
+        logs = folder.with_name(f"{folder.name}.logs")
+        done = registrar.register(spec, target, folder, wishes=wishes, logs=logs, report=report)
     show.document(registration_facts(done)) if as_json else print_registration(done)
     ctx.exit(0 if done.complete else 1)
 

@@ -4,6 +4,8 @@ A registrar lives in `skyvypack/targets/<target>/registrar.py`, a module that im
 
 ``DISK``
     the disk format of an artifact that it takes, such as ``qcow2``.
+``ENVIRONMENT``
+    (may be left out) how variables begin by which Packer's builder for the platform finds its credentials.
 ``connect(settings, progress)``
     a context manager that yields a `Registrar`, made from the target's settings in the spec. It does not talk to the
     platform yet: an unreachable one is found by `Registrar.preflight`, beside everything else that is wrong.

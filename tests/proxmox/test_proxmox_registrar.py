@@ -9,6 +9,8 @@ import adapters
 import pytest
 
 from skyvypack import registrar
+from skyvypack.errors import BakeFailed, ContractFailed
+from skyvypack.progress import Progress
 from skyvypack.registrar import RegistrarError, Wishes, describe, register
 from skyvypack.spec.model import Machine
 
@@ -234,3 +236,49 @@ def test_wishes_are_told_in_the_plan(cluster, tmp_path):
     text = "\n".join(step.text for step in told.steps)
     for words in ("to local on pve1 as import", "VM 100 (web-1.0.0)", "disk on disks", "move stable to web-1.0.0"):
         assert words in text
+
+
+class Packer:
+    """A bake on the cluster: makes a template as Packer's builders do, without a mark of ours."""
+
+    digest = "bundle:abc"
+
+    def __init__(self, cluster: Any, error: Exception | None = None) -> None:
+        self._cluster = cluster
+        self._error = error
+
+    def build(self, progress: Progress) -> str:
+        """Make VM 300, or leave it half-made."""
+        config = {"agent": "1", "net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0", "tags": "from-packer"}
+        made = self._cluster.served.pve.add_vm(300, "web-1.0.0", node="pve1", template=not self._error, config=config)
+        if self._error:
+            raise self._error
+        made.config["template"] = 1
+        return "300"
+
+
+def test_what_packer_made_is_marked_proven_and_pointed_to(cluster):
+    """The remote bake: Packer's template gets our notes and tags, keeps its own, and a clone of it is proven."""
+    done = register(
+        cluster.spec(), "proxmox", Packer(cluster), wishes=Wishes(channel="stable"), prover=adapters.FakeProver()
+    )
+    assert (done.template.id, done.template.digest, done.channel) == ("300", "bundle:abc", "stable")
+    tags = marks.split(config_of(cluster, "300")["tags"])
+    assert tags == ["channel-stable", "from-packer", "skyvypack", "skyvypack-verified"]
+    assert [vm.vmid for vm in cluster.served.pve.vms] == [300]
+
+
+@pytest.mark.parametrize("error", [BakeFailed("packer build failed"), KeyboardInterrupt()], ids=["failed", "Ctrl-C"])
+def test_what_packer_left_is_removed(cluster, error):
+    """Packer tidies up by itself; what it left under the name that is ours goes, and a VM of another name stays."""
+    cluster.served.pve.add_vm(200, "web-0.9.0", node="pve1")
+    with pytest.raises(type(error)):
+        register(cluster.spec(), "proxmox", Packer(cluster, error), prover=adapters.FakeProver())
+    assert [vm.vmid for vm in cluster.served.pve.vms] == [200]
+
+
+def test_packers_work_goes_when_it_breaks_the_contract(cluster):
+    """Whoever made the template, an unproven one does not stand."""
+    with pytest.raises(ContractFailed):
+        register(cluster.spec(), "proxmox", Packer(cluster), prover=adapters.FakeProver(passes=False))
+    assert cluster.served.pve.vms == []
