@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyvypack import dialect, lint_files
@@ -61,6 +61,7 @@ def test_json_is_left_alone() -> None:
     assert mended(text, "a.pkr.json") == text
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.lists(st.sampled_from(["ssh_wait_timeout", "ssh_host_port_min", "memory", "vm_name"]), unique=True), st.text()
 )
