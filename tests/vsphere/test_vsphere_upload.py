@@ -139,7 +139,7 @@ def test_stopped(host: VCenter, source: Source) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         send(source, place(host), advance)
-    assert [thread.name for thread in threading.enumerate() if thread.name == "skyvypack-read"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "skyvypack-digest"] == []
 
 
 def test_nobody(source: Source) -> None:

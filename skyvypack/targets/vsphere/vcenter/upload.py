@@ -1,6 +1,6 @@
 """Sending a disk to where a lease says: by HTTPS, with the memory of a few buffers whatever the disk's size.
 
-One thread reads and digests while another sends, so that proving that what was sent is what was baked costs no time.
+A thread digests the file while it is sent, so that proving that what was sent is what was baked costs little time.
 Source: VMware's vSphere Web Services SDK Programming Guide, "Importing an OVF Template" (one POST for each disk, of
 type ``application/x-vnd.vmware-streamVmdk``, to the lease's URL).
 """
@@ -11,20 +11,18 @@ import contextlib
 import hashlib
 import hmac
 import http.client
-import queue
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from skyvypack.registrar.contract import RegistrarError
 
 _PIECE = 1 << 20
-_AHEAD = 4  # pieces that are read before they are sent
 _TYPE = "application/x-vnd.vmware-streamVmdk"
-_END = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +133,12 @@ def _post(
     connection.endheaders()
     sent = 0
     try:
-        with _Reader(source) as pieces:
-            for piece in pieces:
+        with _Digest(source) as digest:
+            for piece in _pieces(source):
                 connection.sock.sendall(piece)
                 sent += len(piece)
                 advance(sent)
+            digest.require()
     except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
         # A host that refuses says why before it hangs up; that is worth more than "broken pipe".
         _require_accepted(connection, source)
@@ -155,66 +154,60 @@ def _require_accepted(connection: http.client.HTTPSConnection, source: Source) -
         raise RegistrarError(f"{connection.host} refused {source.path.name}: {said}")
 
 
-class _Reader:
-    """Reads and digests a disk ahead of its use, in a thread that ends with the block."""
+class _Digest:
+    """Digests a file in a thread of its own, which ends with the block.
+
+    It reads for itself (the second reader finds the pages in memory): handing each piece from thread to thread would
+    cost two switches a piece, which on a busy machine is more than all the rest.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._ready: queue.Queue[memoryview | BaseException] = queue.Queue(_AHEAD)
+        self._found = hashlib.sha256()
+        self._failed: OSError | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="skyvypack-read", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="skyvypack-digest", daemon=True)
 
-    def __enter__(self) -> Iterator[memoryview]:
+    def __enter__(self) -> Self:
         self._thread.start()
-        return self._taken()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
-    def _taken(self) -> Iterator[memoryview]:
-        while item := self._ready.get():
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
     def _read(self) -> None:
+        buffer = memoryview(bytearray(_PIECE))
         try:
-            for piece in _read(self._source):
-                self._put(piece)
-            self._put(memoryview(_END))
-        except _Stopped:
-            return
-        except BaseException as error:
-            with contextlib.suppress(_Stopped):
-                self._put(error)
+            with self._source.path.open("rb", buffering=0) as handle:
+                while (size := handle.readinto(buffer)) and not self._stop.is_set():
+                    self._found.update(buffer[:size])
+        except OSError as error:
+            self._failed = error
 
-    def _put(self, item: memoryview | BaseException) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._ready.put(item, timeout=0.2)
-                return
-        raise _Stopped
-
-
-class _Stopped(Exception):
-    """Nobody takes what is read any more."""
+    def require(self) -> None:
+        """Wait for its end and insist that the file is what was baked."""
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+        source, found = self._source, self._found.hexdigest()
+        if found != source.sha256:
+            raise RegistrarError(
+                f"{source.path} is not what was baked: its SHA-256 is {found}, not {source.sha256}",
+                "copy it again, or bake again",
+            )
 
 
-def _read(source: Source) -> Iterator[memoryview]:
-    """The disk's bytes in pieces; the digest is of the whole file, so what stands before and after is read too."""
-    digest = hashlib.sha256()
-    last = source.offset + source.size
-    at = 0
+def _pieces(source: Source) -> Iterator[memoryview]:
+    """The disk's bytes, in one buffer that is filled again and again."""
+    buffer = memoryview(bytearray(_PIECE))
+    left = source.size
     with source.path.open("rb", buffering=0) as handle:
-        while piece := handle.read(_PIECE):
-            digest.update(piece)
-            view = memoryview(piece)[max(0, source.offset - at) : max(0, last - at)]
-            at += len(piece)
-            if view:
-                yield view
-    if digest.hexdigest() != source.sha256:
+        handle.seek(source.offset)
+        while left and (size := handle.readinto(buffer[: min(left, _PIECE)])):
+            left -= size
+            yield buffer[:size]
+    if left:
         raise RegistrarError(
-            f"{source.path} is not what was baked: its SHA-256 is {digest.hexdigest()}, not {source.sha256}",
-            "copy it again, or bake again",
+            f"{source.path} has been cut off: {left} bytes are missing", "copy it again, or bake again"
         )
