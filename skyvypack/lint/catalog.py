@@ -66,9 +66,10 @@ MISSING_ARGUMENT = Rule(
 )
 MISSING_OR_ENVIRONMENT = Rule(
     "missing-or-environment",
-    "warning",
+    "note",
     "An argument that the builder needs is not set, and only the environment could have it",
-    "The builder reads an environment variable in its place, so Packer accepts the file on some machines only.",
+    "The builder reads an environment variable in its place, which is a good place for a secret; but Packer accepts "
+    "the file only where it is set.",
     bad='source "proxmox-clone" "a" {\n  node = "pve"\n  clone_vm     = "base"\n  ssh_username = "debian"\n}\n\n'
     'build {\n  sources = ["source.proxmox-clone.a"]\n}\n',
     good='variable "password" {\n  type      = string\n  sensitive = true\n}\n\n'

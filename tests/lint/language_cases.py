@@ -107,5 +107,5 @@ NOT_OURS: Mapping[str, str] = {
     'hyperv-iso: secondary_iso_images = ["x.iso"]': "whether a file exists is not looked at",
 }
 
-# Of the arguments that an environment variable may stand in for, a warning is right, and Packer's refusal too.
+# Of the arguments that an environment variable may stand in for, a note is right, and Packer's refusal too.
 ENVIRONMENT = frozenset({"proxmox-iso drop proxmox_url", "proxmox-iso drop username", "proxmox-iso drop password"})
