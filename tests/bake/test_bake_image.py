@@ -18,7 +18,7 @@ pytestmark = pytest.mark.boot
 SPEC = """\
 name: from-image
 version: 1.0.0
-roles: [base, network, ssh, nginx]
+roles: [base, network, ssh, firewall, accounts, kernel, updates, logging, nginx]
 packages: [ncdu]
 base: {{kind: cloud-image, url: "{url}/debian.qcow2", checksums: "{url}/SHA512SUMS"}}
 machine: {{disk: {disk}}}
