@@ -95,7 +95,7 @@ PATH_RULES: tuple[PathRule, ...] = (
     _path("history", rf".*/\.(?:{_HISTORIES})_history", r".*/\.(?:lesshst|viminfo|wget-hsts)", r".*/fish_history"),
     _path("credentials", rf".*/(?:{_SECRETS})", spared="packages"),
     _path("credentials", r"/etc/apt/auth\.conf(?:\.d/[^/]+)?", r"/etc/letsencrypt/(?:accounts|archive|keys)/.*[^/]"),
-    _path("TLS key of no package", r"/etc/(ssl/private/.*[^/]|[^/]+/tls/.*\.key)", spared="packages"),
+    _path("TLS key of no package", r"/etc/(?:ssl/private/.*[^/]|[^/]+/tls/.*\.key)", spared="packages"),
     _path("sudoers entry of no role or package", r"/etc/sudoers\.d/.*[^/]", spared="packages and roles"),
     _path("apt's lists or downloads", r"/var/lib/apt/lists/.*[^/]", r"/var/cache/apt/(?:.*\.deb|[^/]*\.bin)"),
     _path("core dump", r".*/core(?:\.\d+)?", spared="packages"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import guests
 import pytest
 from fake_host import Host, Mirror, contents, living, until
+from tidy import is_dead
 
 from skyvypack import disk
 
@@ -64,12 +65,12 @@ def test_no_guest_outlives_a_stopped_bake(host: Host) -> None:
     before = contents(host.final)
     code, marks = strike(host, signal.SIGINT)
     assert code == 130
-    assert not living(marks)
+    assert is_dead(marks)
     assert not host.marks()
     code, marks = strike(host, signal.SIGKILL)
     code, said = host.bake("--no-verify")
     assert (code, "Nothing changed" in said) == (0, True)
-    assert not living(marks)
+    assert is_dead(marks)
     assert not host.marks()
     assert contents(host.final) == before
     assert sorted(path.name for path in host.output.iterdir()) == [f".{host.final.name}.lock", host.final.name]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_host import PUBLISHING, STAGES, Host, Mirror, contents, living, until
-from tidy import is_tidy, is_whole, names
+from tidy import is_dead, is_tidy, is_whole, names
 
 from skyvypack import artifact
 
@@ -50,7 +50,7 @@ def test_stopped_bake_leaves_everything_as_it_was(host: Host, stage: str) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         code, marks = strike(host, stage, number)
         assert code == 130
-        assert not living(marks)
+        assert is_dead(marks)
         assert is_tidy(host)
         assert contents(host.final) == before
     code, marks = strike(host, stage, signal.SIGKILL)
@@ -58,7 +58,7 @@ def test_stopped_bake_leaves_everything_as_it_was(host: Host, stage: str) -> Non
     assert stage == "place" or contents(host.final) == before
     code, said = host.bake()
     assert (code, "Nothing changed" in said) == (0, True)
-    assert not living(marks)
+    assert is_dead(marks)
     assert contents(host.final) == before
     code, said = host.bake(*QUICK)
     assert code == 0, said

@@ -6,7 +6,7 @@ import fcntl
 import json
 from pathlib import Path
 
-from fake_host import Host
+from fake_host import Host, living, until
 
 from skyvypack import artifact, disk
 
@@ -30,3 +30,9 @@ def is_whole(host: Host) -> None:
         assert disk.sha256(file.path) == file.sha256
     for layer in (host.cache / "layers").iterdir():
         assert disk.sha256(layer / "disk.qcow2") == json.loads((layer / "layer.json").read_text())["digest"]
+
+
+def is_dead(marks: list[str]) -> bool:
+    """No process of these runs is left; one that was killed has a moment to go, as it is nobody's child by now."""
+    until(lambda: not living(marks), 5)
+    return True
