@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the spec's schema, the roles, the targets and the command line.
+"""Writes docs/reference/, and README's table of requirements, from schemas, roles, targets and the command line.
 
 ``python docs/generate_reference.py``, or ``nox -s docs``; tests/test_docs.py says when it has to be run again.
 """
@@ -9,7 +9,7 @@ import ast
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from skyvypack.spec.fields import RULES
 from skyvypack.verify.requirements import rows
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+README = FOLDER.parent.parent / "README.md"
 # Defaults that the model holds, not the rules.
 _DEFAULTS = {"machine": {key: {"default": value} for key, value in asdict(Machine()).items()}}
 # What `verify` does with every clone, whatever its roles.
@@ -36,6 +37,7 @@ _EVERY_CLONE = (
     ("cloud-init applied the first-boot user-data", ("NET-1",)),
 )
 MARK = "<!-- Made by docs/generate_reference.py: do not edit. -->"
+TABLE_END = "<!-- End of what is made. -->"
 
 
 def pages() -> dict[str, str]:
@@ -116,23 +118,57 @@ def _requirements() -> Iterator[str]:
     checks = checks_by_requirement()
     table = []
     for name, row in rows().items():
-        told = [f"`{role}`: {words}" for role, words in checks.get(name, ())]
+        told = [f"`{check.role}`: {check.words}" for check in checks.get(name, ())]
         table.append((f"**{name}**", row.fact, "<br>".join(told) or row.elsewhere))
     yield from _table(("id", "fact", "check"), table)
 
 
-def checks_by_requirement() -> dict[str, list[tuple[str, str]]]:
-    """The checks of each requirement's id: role, and what the check shows in words."""
-    found: dict[str, list[tuple[str, str]]] = {}
+def readme(text: str) -> str:
+    """README with its table of requirements as it should be.
+
+    Args:
+        text: of README, with the table between two comments.
+    """
+    checks = checks_by_requirement()
+    table = []
+    for name, row in rows().items():
+        by_role: dict[str, list[str]] = {}
+        for check in checks.get(name, ()):
+            by_role.setdefault(check.role, []).append(check.test)
+        told = [f"**{role}** {', '.join(tests)}" for role, tests in by_role.items()]
+        table.append((name, row.fact, "; ".join(told) or row.elsewhere))
+    before, _, rest = text.partition(f"{MARK}\n")
+    _, end, after = rest.partition(TABLE_END)
+    return "\n".join([before + MARK, "", *_table(("id", "fact", "checks"), table), end + after])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A check that shows a requirement.
+
+    Args:
+        role: whose contract has it; ``clone`` for what every clone goes through.
+        test: the function's name, as Markdown; for the clone what is done with it.
+        words: what it shows.
+    """
+
+    role: str
+    test: str
+    words: str
+
+
+def checks_by_requirement() -> dict[str, list[Shown]]:
+    """The checks of each requirement's id."""
+    found: dict[str, list[Shown]] = {}
     for path in sorted(assets.roles().glob("*/test_contract.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 words = " ".join((ast.get_docstring(node) or "").split())
                 for name in _marked(node.decorator_list):
-                    found.setdefault(name, []).append((path.parent.name, words))
+                    found.setdefault(name, []).append(Shown(path.parent.name, f"`{node.name}`", words))
     for words, names in _EVERY_CLONE:
         for name in names:
-            found.setdefault(name, []).append(("clone", words))
+            found.setdefault(name, []).append(Shown("clone", words, words))
     return found
 
 
@@ -191,10 +227,11 @@ def _help(command: click.Command, path: str) -> str:
 
 
 def main() -> None:
-    """Write every page."""
+    """Write every page, and the table of README."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

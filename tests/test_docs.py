@@ -16,12 +16,15 @@ PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.m
 
 
 def test_the_reference_is_current() -> None:
-    """docs/reference is what its generator writes; when this fails, run ``nox -s docs``."""
-    pages = runpy.run_path(str(ROOT / "docs" / "generate_reference.py"))["pages"]()
+    """docs/reference and README's table are what the generator writes; when this fails, run ``nox -s docs``."""
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_reference.py"))
+    pages = generator["pages"]()
     written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").iterdir()}
     assert sorted(written) == sorted(pages)
     stale = [name for name, text in pages.items() if written[name] != text]
     assert stale == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == generator["readme"](readme)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
