@@ -56,14 +56,14 @@ def test_pages_of_srv_www_are_served_and_logged(host, settings):
     assert host.file("/var/log/nginx/error.log").exists
 
 
-def get_by_http_2(port, name, path):
+def get_by_http_2(door, name, path):
     """The body of a page, asked for over HTTP/2 (RFC 9113) with a header block of literals (RFC 7541)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     fields = b"\x82\x87" + b"".join(bytes([at, len(text)]) + text.encode() for at, text in ((4, path), (1, name)))
     frame = lambda kind, flags, stream, load: struct.pack("!IBI", len(load) << 8 | kind, flags, stream) + load  # noqa: E731
-    with socket.create_connection(("127.0.0.1", port), 60) as plain, context.wrap_socket(plain) as channel:
+    with socket.create_connection(door, 60) as plain, context.wrap_socket(plain) as channel:
         assert channel.selected_alpn_protocol() == "h2"
         channel.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 5, 1, fields))
         stream, body = channel.makefile("rb"), b""
@@ -83,7 +83,7 @@ def test_a_static_page_is_served_over_http_2_to_the_outside(host, clone):
     page = "/srv/www/skyvyos-contract-2.txt"
     host.check_output(f"umask 027; echo over HTTP/2 >{page}")
     try:
-        assert get_by_http_2(clone.forward(443), "localhost", "/skyvyos-contract-2.txt") == "over HTTP/2\n"
+        assert get_by_http_2(clone.door(443), "localhost", "/skyvyos-contract-2.txt") == "over HTTP/2\n"
     finally:
         host.run(f"rm -f {page}")
 

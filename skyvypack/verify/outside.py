@@ -31,9 +31,9 @@ class Clone:
     folder: Path
     address: str = ""
 
-    def forward(self, port: int) -> int:
-        """A TCP port on 127.0.0.1 of the build machine that leads to a port of the clone."""
-        return Monitor(self.folder).forward(port)
+    def door(self, port: int) -> tuple[str, int]:
+        """Host and TCP port by which the build machine reaches a port of the clone."""
+        return (self.address, port) if self.address else ("127.0.0.1", Monitor(self.folder).forward(port))
 
     def answers(self, port: int, seconds: float = 10.0) -> bool:
         """Whether a TCP connection from outside to a port of the clone is completed.

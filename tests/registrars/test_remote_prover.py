@@ -93,4 +93,5 @@ def test_a_port_of_a_clone_elsewhere_is_asked_directly(tmp_path: Path) -> None:
         port = server.getsockname()[1]
         clone = Clone("proxmox", "uefi", "tester", tmp_path, "127.0.0.1")
         assert clone.answers(port)
+        assert clone.door(port) == ("127.0.0.1", port)
     assert not clone.answers(port, 1)
