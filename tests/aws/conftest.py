@@ -12,14 +12,22 @@ from botocore.loaders import Loader, create_loader
 from simulators import moto_aws
 from simulators.moto_aws import FaultyAws
 
+from skyvypack import disk as disks
+from skyvypack.artifact import DiskFile
 from skyvypack.progress import Event, Progress
+from skyvypack.registrar.contract import Order
 from skyvypack.registrar.retry import Patience
+from skyvypack.roles import Role
+from skyvypack.spec.model import Machine, Spec
+from skyvypack.targets import settings_rules
+from skyvypack.targets.aws.ec2 import images, instances, s3, snapshots
 from skyvypack.targets.aws.ec2 import region as calls
 from skyvypack.targets.aws.ec2.blocks import BLOCK
 from skyvypack.targets.aws.ec2.region import Region
 
 HOME = "eu-central-1"
 Disk = Callable[..., Path]
+Asked = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +79,13 @@ def told() -> list[Event]:
 
 
 @pytest.fixture
-def asked() -> list[tuple[str, dict[str, Any]]]:
+def asked() -> Asked:
     """Every request as boto3 was asked for it: its name and its parameters."""
     return []
 
 
 @pytest.fixture
-def region(aws: FaultyAws, told: list[Event], asked: list[tuple[str, dict[str, Any]]]) -> Region:
+def region(aws: FaultyAws, told: list[Event], asked: Asked) -> Region:
     settings = {"profile": "", "role_arn": "", "region": HOME, "endpoint": aws.url}
     region = calls.connect(settings, Progress(told.append))
 
@@ -111,6 +119,39 @@ def disk(make_disk: Disk) -> Path:
     zeroes = {40 * BLOCK: bytes(2 * BLOCK)}
     end = 50 * BLOCK
     return make_disk(content | straddling | zeroes | {end: b"the end"}, end + 4096)
+
+
+@pytest.fixture
+def session(aws: FaultyAws, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> moto_aws.Session:
+    """One session for a test, which notes every request, and pauses that do not last."""
+    made = moto_aws.Session()
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        asked.append((model.name, dict(params)))
+
+    made.events.register("before-parameter-build", note)
+    monkeypatch.setattr("boto3.Session", lambda **_: made)
+    for module in (images, instances, snapshots, s3):
+        monkeypatch.setattr(module, "PAUSE", 0.01)
+    return made
+
+
+@pytest.fixture
+def made_of(session: moto_aws.Session, disk: Path, tmp_path: Path, aws: FaultyAws) -> Callable[..., Order]:
+    """An order: ``made_of("1.0.0", regions=[…])``."""
+    qcow2 = tmp_path / "web.qcow2"
+    disks.convert(disk, qcow2, "qcow2")
+    file = DiskFile(qcow2, "qcow2", qcow2.stat().st_size, disks.sha256(qcow2))
+
+    def make(version: str = "1.0.0", *, firmware: Any = "uefi", **settings: Any) -> Order:
+        defaults = {name: rule["default"] for name, rule in settings_rules("aws").items()}
+        given = {**defaults, "region": HOME, "endpoint": aws.url, **settings}
+        roles = (Role("toy", "a toy", Path("toy")),)
+        machine = Machine(disk=4, firmware=firmware)
+        spec = Spec("web", version, "trixie", roles, machine=machine, targets={"aws": given})
+        return Order(spec, "aws", f"sha256:{file.sha256}", file)
+
+    return make
 
 
 def blocks_of(region: Region, snapshot: str) -> dict[int, bytes]:

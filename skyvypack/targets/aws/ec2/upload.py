@@ -1,8 +1,9 @@
 """A raw disk into a pending EBS snapshot by the EBS direct API: many workers, little memory, resumable.
 
-Each worker reads one block, hashes it, sends it and takes the next, so that memory is bounded by the number of
-workers. The thread that called keeps the ledger and tells of progress. Facts: the EBS user guide, "Write Amazon EBS
-snapshots with EBS direct APIs", and the reference of PutSnapshotBlock and CompleteSnapshot.
+Each worker reads one block, hashes it, sends it, writes it down in the ledger and takes the next, so that memory, and
+what a killed run may have sent without a trace, are bounded by the number of workers. The thread that called tells of
+progress. Facts: the EBS user guide, "Write Amazon EBS snapshots with EBS direct APIs", and the reference of
+PutSnapshotBlock and CompleteSnapshot.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ class _Crew:
         if self._ledger.digests.get(index) == digest:
             return _Done(index, digest)
         _put(self._region, self._snapshot, index, data, digest)
+        self._ledger.add(index, digest)
         return _Done(index, digest, sent=True)
 
 
@@ -144,40 +146,33 @@ def upload(
             ledger is of.
     """
     total = sum(1 for _ in disk.indexes())
-    tally = _Tally(total, ledger, progress)
+    tally = _Tally(total, progress)
     outbox: Outbox = SimpleQueue()
     # Made here: several threads must not make it.
     region.client("ebs")
     crew = _Crew(outbox, region, snapshot, disk, ledger)
-    try:
-        with crew.at_work(min(workers, total)):
-            while tally.done < total:
-                found = _next(outbox)
-                if isinstance(found, Event):
-                    progress.report(found)
-                else:
-                    tally.count(found)
-    finally:
-        # What arrived while the workers came to their end need not be sent again either.
-        while not outbox.empty():
-            tally.keep(outbox.get())
+    with crew.at_work(min(workers, total)):
+        while tally.done < total:
+            found = _next(outbox)
+            if isinstance(found, Event):
+                progress.report(found)
+            else:
+                tally.count(found)
     if tally.done - tally.zero != len(ledger.digests):
         raise RegistrarError(f"{disk.path} is not the disk that this upload was begun with")
     return Uploaded(len(ledger.digests), tally.sent, tally.zero, _checksum(ledger))
 
 
 class _Tally:
-    """Counts what the workers have done, and writes it down."""
+    """Counts what the workers have done."""
 
-    def __init__(self, total: int, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, total: int, progress: Progress) -> None:
         self.total = total
         self.done = self.sent = self.zero = 0
-        self._ledger = ledger
         self._progress = progress
         self._shown = 0.0
 
     def count(self, block: _Done) -> None:
-        self.keep(block)
         self.done += 1
         self.sent += block.sent
         self.zero += block.digest is None
@@ -185,10 +180,6 @@ class _Tally:
         if now - self._shown > _SHOWN or self.done == self.total:
             self._shown = now
             self._progress.report(Event("advance", "upload", fraction=self.done / self.total))
-
-    def keep(self, found: object) -> None:
-        if isinstance(found, _Done) and found.sent and found.digest:
-            self._ledger.add(found.index, found.digest)
 
 
 def _next(outbox: Outbox) -> _Done | Event:
