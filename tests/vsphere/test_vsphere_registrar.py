@@ -1,49 +1,25 @@
-"""The vSphere registrar against a vCenter with moods: what stands in the end, whatever goes wrong."""
+"""The vSphere registrar against vcsim: what a registration that goes well leaves, and what it says."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
-import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from simulators import vcsim
 from simulators.certificates import Authority
-from simulators.vcenter import HANG_UP, Answer, VCenter, fault, vcenter
-from vsphere_site import Site
+from simulators.vcenter import vcenter
+from vsphere_site import Site, journals, obstacles, somebody_makes
 
 from skyvypack import ova
-from skyvypack.errors import InputError
-from skyvypack.registrar import Journal, Order, RegistrarError, Template
-from skyvypack.registrar.retry import Patience
+from skyvypack.registrar import Order, RegistrarError, Template
 from skyvypack.targets.vsphere import registrar
-from skyvypack.targets.vsphere.vcenter import inventory, machines, preflight, session, tags, upload
+from skyvypack.targets.vsphere.vcenter import inventory, machines, tags
 from skyvypack.targets.vsphere.vcenter.rest import Rest
 
 pytestmark = pytest.mark.tool
-
-NO_SPACE = "<file>[LocalDS_0] web</file><datastore>LocalDS_0</datastore>"
-
-
-def obstacles(site: Site, **settings: Any) -> dict[str, str]:
-    """What a preflight finds, by check."""
-    order = site.order(settings=settings)
-    with site.connected(order) as made:
-        return {one.check: f"{one.message}; {one.hint}" for one in made.preflight(order)}
-
-
-def journals() -> list[Path]:
-    return list(Journal("vsphere").folder.glob("*.jsonl"))
-
-
-def test_nothing_in_the_way(site: Site) -> None:
-    """A vCenter that is ready has no obstacle, and a preflight changes nothing."""
-    assert obstacles(site) == {}
-    assert site.machines() == {}
 
 
 def test_what_is_sent(site: Site) -> None:
@@ -149,7 +125,7 @@ def test_made_by_packer(site: Site) -> None:
         made._place.datacenter.vmFolder.CreateFolder("golden")
     with site.running(order) as (made, run):
         entry = made.expect(order, run)
-        _somebody_makes(made, "packer-web")
+        somebody_makes(made, "packer-web")
         run.made(entry, "packer-web")
         template = made.register(site.order(disk=None, source="packer-web", settings={"folder": "golden"}), run)
         run.finish()
@@ -160,25 +136,16 @@ def test_made_by_packer(site: Site) -> None:
     assert site.center.uploads == []
 
 
-def _somebody_makes(made: registrar.VSphere, name: str) -> None:
-    from pyVmomi import vim
-
-    config = vim.vm.ConfigSpec(name=name, guestId="otherGuest", memoryMB=32, numCPUs=1)
-    config.files = vim.vm.FileInfo(vmPathName="[LocalDS_0]")
-    place = made._place
-    made._session.task(f"make {name}", lambda: place.datacenter.vmFolder.CreateVM_Task(config, place.pool))
-
-
 def test_a_failed_bake_on_the_platform_leaves_nothing(site: Site) -> None:
     """What Packer left is removed by its name, and a machine of that name that was there before is not."""
     order = site.order(disk=None)
     with site.connected(order) as made:
-        _somebody_makes(made, "web-1.0.0")
+        somebody_makes(made, "web-1.0.0")
     _fail_after(site, order, lambda made: None)
     assert site.machines() == {"web-1.0.0": False}
     with site.connected(order) as made:
         machines.destroy(made._session, machines.made_by_packer(made._session, made._place.datacenter, "web-1.0.0"))
-    _fail_after(site, order, lambda made: _somebody_makes(made, "web-1.0.0"))
+    _fail_after(site, order, lambda made: somebody_makes(made, "web-1.0.0"))
     assert site.machines() == {}
 
 
@@ -188,245 +155,6 @@ def _fail_after(site: Site, order: Order, act: Callable[[registrar.VSphere], Non
         made.expect(order, run)
         act(made)
         raise RegistrarError("Packer failed")
-
-
-def test_tls_is_always_verified(site: Site, tmp_path: Path) -> None:
-    """A certificate nobody we trust has signed is refused, on loopback too, and no password is sent."""
-    other = Authority(tmp_path, "other")
-    found = obstacles(site, ca_file=other.file)
-    assert list(found) == ["connection"]
-    assert "certificate verify failed" in found["connection"]
-    assert "ca_file" in found["connection"]
-    assert "Login" not in site.center.calls
-
-
-def test_pyvmomi_left_to_itself_would_trust_anybody(center: VCenter) -> None:
-    """Why a context is always given: without one, pyvmomi logs in at a stranger's on loopback."""
-    from pyVim import connect
-
-    server = center.server
-    with pytest.raises(ssl.SSLCertVerificationError):
-        connect.SmartConnect(host="127.0.0.1", port=server.port, sslContext=ssl.create_default_context())
-    trusting = connect.SmartConnect(host="127.0.0.1", port=server.port, user=server.user, pwd=server.password)
-    trusting.content.sessionManager.Logout()
-    trusting._stub.DropConnections()
-
-
-def test_insecure_is_refused(site: Site) -> None:
-    """A setting that trusts anybody is an error of the input."""
-    with pytest.raises(InputError, match="nobody verified"), site.connected(site.order(settings={"insecure": "true"})):
-        pass
-
-
-def test_credentials_are_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every variable that is missing is named at once."""
-    monkeypatch.delenv("VSPHERE_PASSWORD")
-    nobody = site.order(settings={"server": "''", "username": "''"})
-    wanted = "not set: VSPHERE_SERVER, VSPHERE_USER, VSPHERE_PASSWORD"
-    with pytest.raises(InputError, match=wanted), site.connected(nobody):
-        pass
-
-
-def test_bad_login(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong password is the one obstacle, and it is never shown."""
-    monkeypatch.setenv("VSPHERE_PASSWORD", "wr0ng-canary")
-    found = obstacles(site)
-    assert list(found) == ["connection"]
-    assert "refuses user" in found["connection"]
-    assert "wr0ng-canary" not in str(found)
-
-
-def test_unreachable(site: Site) -> None:
-    """A vCenter that is not there is the one obstacle."""
-    assert list(obstacles(site, server="127.0.0.1:1")) == ["connection"]
-
-
-def test_privileges_are_named_one_by_one(site: Site) -> None:
-    """Each missing privilege is told with what it is missing on."""
-    every = [(what, name) for what, names in preflight.PRIVILEGES.items() for name in names]
-    site.center.moods.denied = {name for _, name in every}
-    order = site.order()
-    with site.connected(order) as made:
-        found = [one.message for one in made.preflight(order) if one.check == "privilege"]
-    assert len(found) == len(every)
-    for what, name in every:
-        assert any(f"lacks {name} on the {what}" in message for message in found)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "check", "words"),
-    [
-        ("cluster", "DC0_C1", "cluster", "did you mean `DC0_C0`?"),
-        ("cluster", "''", "cluster", "no cluster is named"),
-        ("host", "nobody", "host", "there is no host `nobody`"),
-        ("resource_pool", "gold", "resource pool", "there is no resource pool `gold`"),
-        ("datastore", "LocalDS_7", "datastore", "did you mean `LocalDS_"),
-        ("network", "VM Netwrk", "network", "did you mean `VM Network`?"),
-        ("folder", "a/b", "folder", "there is no folder `a` of `a/b`"),
-        ("datacenter", "DC9", "datacenter", "there is no datacenter `DC9`"),
-        ("vm_version", "30", "hardware", "newer than the hosts know"),
-    ],
-)
-def test_wrong_places(site: Site, setting: str, value: str, check: str, words: str) -> None:
-    """What the settings name and is not there is told with what was probably meant."""
-    assert words in obstacles(site, **{setting: value})[check]
-
-
-def test_every_wrong_place_at_once(site: Site) -> None:
-    """Several wrong names give several obstacles."""
-    found = obstacles(site, datastore="x", network="y", folder="z", resource_pool="p")
-    assert set(found) == {"datastore", "network", "folder", "resource pool"}
-
-
-def test_no_space(site: Site) -> None:
-    """A datastore that cannot hold the template and a clone of it is told with both figures."""
-
-    site.center.moods.rewrites.append(lambda _, answer: re.sub(rb"<freeSpace>\d+<", b"<freeSpace>1000<", answer))
-    assert "has 0 MiB free" in obstacles(site)["datastore"]
-
-
-def test_name_is_taken(site: Site) -> None:
-    """A machine of this name that is not ours stands in the way, and is left alone."""
-    with site.connected(site.order()) as made:
-        _somebody_makes(made, "web-1.0.0")
-    assert "web-1.0.0 is in the folder already" in obstacles(site)["name"]
-    assert site.machines() == {"web-1.0.0": False}
-    assert journals() == []
-
-
-def test_old_vcenter(site: Site) -> None:
-    """A vCenter that is too old is told."""
-    site.center.moods.rewrites.append(lambda _, answer: answer.replace(b"<version>6.5.0<", b"<version>6.0.0<"))
-    assert "older than 6.5" in obstacles(site)["version"]
-
-
-def test_host_in_maintenance(site: Site) -> None:
-    """A cluster whose hosts take no machine is told."""
-    pattern = re.compile(rb"(<name>runtime.inMaintenanceMode</name><val[^>]*>)false")
-    site.center.moods.rewrites.append(lambda _, answer: pattern.sub(rb"\1true", answer))
-    assert "no host can take a machine now" in obstacles(site)["host"]
-
-
-FAILURES = {
-    "refused import": ("ImportVApp", fault("NoPermission", "denied", "<privilegeId>VApp.Import</privilegeId>")),
-    "duplicate name": ("ImportVApp", fault("DuplicateName", "exists", "<name>web-1.0.0</name>")),
-    "datastore full": ("ImportVApp", fault("NoDiskSpace", "Insufficient disk space", NO_SPACE)),
-    "lease cannot complete": ("HttpNfcLeaseComplete", fault("InvalidState", "the lease is gone")),
-    "attribute refused": (
-        "SetField",
-        fault("NoPermission", "denied", "<privilegeId>Global.SetCustomField</privilegeId>"),
-    ),
-    "tag refused": ("POST /rest/com/vmware/cis/tagging/tag", Answer(403)),
-    "template refused": ("MarkAsTemplate", fault("InvalidState", "not now")),
-    "vCenter down": ("ImportVApp", Answer(503)),
-    "vCenter hangs up": ("MarkAsTemplate", HANG_UP),
-}
-
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_failed_step_leaves_nothing(site: Site, name: str) -> None:
-    """Whatever step fails for good, its words are told, the machine and its tags are gone and the journal is empty."""
-    call, answer = FAILURES[name]
-    site.center.always(call, answer)
-    with pytest.raises(RegistrarError):
-        site.register(site.order())
-    assert site.machines() == {}
-    with site.connected(site.order()) as made:
-        assert [list(made._tags._of(category)) for category in tags.CATEGORIES] == [[], [], []]
-    assert journals() == []
-
-
-def test_refused_upload(site: Site) -> None:
-    """A host that refuses the disk is quoted; the lease is aborted and the machine gone."""
-    site.center.moods.upload = 500
-    with pytest.raises(RegistrarError, match="told to fail"):
-        site.register(site.order())
-    assert "HttpNfcLeaseAbort" in site.center.calls
-    assert site.machines() == {}
-
-
-def test_broken_upload_is_begun_again(site: Site) -> None:
-    """A connection that breaks half-way ends that import and begins another: one template, whose disk is whole."""
-    moods = site.center.moods
-    moods.upload, moods.upload_limit = 0, 1 << 16
-
-    def mended() -> None:
-        if len(site.center.uploads) == 2:
-            moods.upload, moods.upload_limit = 200, None
-
-    moods.on_upload = mended
-    site.register(site.order())
-    assert [one.whole for one in site.center.uploads] == [False, True]
-    assert site.machines() == {"web-1.0.0": True}
-    assert journals() == []
-
-
-def test_upload_never_succeeds(site: Site) -> None:
-    """After three broken uploads it is given up, and nothing is left."""
-    site.center.moods.upload, site.center.moods.upload_limit = 0, 1 << 16
-    with pytest.raises(RegistrarError, match="broke off"):
-        site.register(site.order())
-    assert len(site.center.uploads) == 3
-    assert site.machines() == {}
-
-
-def test_stalled_upload(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that takes nothing for too long is given up."""
-    monkeypatch.setattr(registrar, "_IMPORTS", 1)
-    place = upload.Place
-    monkeypatch.setattr("skyvypack.targets.vsphere.vcenter.importing.Place", lambda *args: place(*args, stall=0.3))
-    site.center.moods.upload_pause = 2.0
-    with pytest.raises(RegistrarError, match="no progress for"):
-        site.register(site.order())
-    assert site.machines() == {}
-
-
-def test_lease_in_error(site: Site) -> None:
-    """A lease that turns to error is quoted, and what vSphere began is gone."""
-
-    def broken(call: str, answer: bytes) -> bytes:
-        return answer.replace(b">ready</", b">error</") if call == "Fetch" else answer
-
-    site.center.moods.rewrites.append(broken)
-    with pytest.raises(RegistrarError, match="vSphere ended the import"):
-        site.register(site.order())
-    site.center.moods.rewrites.clear()
-    assert site.machines() == {}
-    assert journals() == []
-
-
-def test_session_lost_midway(site: Site) -> None:
-    """A session that is lost during the upload takes its lease along: it is renewed, and the import begun again."""
-
-    def lose() -> None:
-        site.center.moods.expired = len(site.center.uploads) == 1
-
-    site.center.moods.on_upload = lose
-    site.register(site.order())
-    assert site.center.calls.count("Login") == 2
-    assert len(site.center.uploads) == 2
-    assert any("logging in again" in event.text for event in site.events)
-    site.center.moods.on_upload = lambda: None
-    assert site.machines() == {"web-1.0.0": True}
-
-
-def test_interrupted_upload(site: Site) -> None:
-    """Ctrl-C during the upload aborts the lease, removes the machine and empties the journal."""
-    original = upload.send
-
-    def interrupted(source: Any, place: Any, advance: Any) -> None:
-        def stop(sent: int) -> None:
-            raise KeyboardInterrupt
-
-        original(source, place, stop)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skyvypack.targets.vsphere.vcenter.lease.send", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            site.register(site.order())
-    assert "HttpNfcLeaseAbort" in site.center.calls
-    assert site.machines() == {}
-    assert journals() == []
 
 
 def test_clone_that_tells_no_address(site: Site, monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
@@ -455,16 +183,6 @@ def test_user_data_reaches_the_clone(site: Site) -> None:
 
     site.register(order, look)
     assert site.machines() == {"web-1.0.0": True}
-
-
-def test_slow_calls_have_a_deadline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vCenter that answers nothing is given up after the time a call may take."""
-    monkeypatch.setattr(session, "_CALL", 0.3)
-    monkeypatch.setattr(session, "PATIENCE", Patience(0.1, first=0.01, longest=0.01))
-    site.center.always("CreateImportSpec", Answer(seconds=1.0))
-    with pytest.raises(RegistrarError, match="timed out"):
-        site.register(site.order())
-    assert site.machines() == {}
 
 
 def test_the_password_is_nowhere(site: Site) -> None:

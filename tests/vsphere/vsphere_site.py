@@ -81,3 +81,25 @@ class Site:
             return {told["name"]: bool(told.get("config.template")) for _, told in facts}
         finally:
             open_.close()
+
+
+def obstacles(site: Site, **settings: Any) -> dict[str, str]:
+    """What a preflight finds, by check."""
+    order = site.order(settings=settings)
+    with site.connected(order) as made:
+        return {one.check: f"{one.message}; {one.hint}" for one in made.preflight(order)}
+
+
+def journals() -> list[Path]:
+    """The journals of runs that have not ended."""
+    return list(Journal("vsphere").folder.glob("*.jsonl"))
+
+
+def somebody_makes(made: registrar.VSphere, name: str) -> None:
+    """Make a machine that is none of ours."""
+    from pyVmomi import vim
+
+    config = vim.vm.ConfigSpec(name=name, guestId="otherGuest", memoryMB=32, numCPUs=1)
+    config.files = vim.vm.FileInfo(vmPathName="[LocalDS_0]")
+    place = made._place
+    made._session.task(f"make {name}", lambda: place.datacenter.vmFolder.CreateVM_Task(config, place.pool))

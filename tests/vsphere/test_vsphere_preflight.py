@@ -1,0 +1,140 @@
+"""Everything that would make a registration with vSphere fail is said at once, and nothing is made."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+
+import pytest
+from simulators.certificates import Authority
+from simulators.vcenter import VCenter
+from vsphere_site import Site, journals, obstacles, somebody_makes
+
+from skyvypack.errors import InputError
+from skyvypack.targets.vsphere.vcenter import preflight
+
+pytestmark = pytest.mark.tool
+
+
+def test_nothing_in_the_way(site: Site) -> None:
+    """A vCenter that is ready has no obstacle, and a preflight changes nothing."""
+    assert obstacles(site) == {}
+    assert site.machines() == {}
+
+
+def test_tls_is_always_verified(site: Site, tmp_path: Path) -> None:
+    """A certificate nobody we trust has signed is refused, on loopback too, and no password is sent."""
+    other = Authority(tmp_path, "other")
+    found = obstacles(site, ca_file=other.file)
+    assert list(found) == ["connection"]
+    assert "certificate verify failed" in found["connection"]
+    assert "ca_file" in found["connection"]
+    assert "Login" not in site.center.calls
+
+
+def test_pyvmomi_left_to_itself_would_trust_anybody(center: VCenter) -> None:
+    """Why a context is always given: without one, pyvmomi logs in at a stranger's on loopback."""
+    from pyVim import connect
+
+    server = center.server
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect.SmartConnect(host="127.0.0.1", port=server.port, sslContext=ssl.create_default_context())
+    trusting = connect.SmartConnect(host="127.0.0.1", port=server.port, user=server.user, pwd=server.password)
+    trusting.content.sessionManager.Logout()
+    trusting._stub.DropConnections()
+
+
+def test_insecure_is_refused(site: Site) -> None:
+    """A setting that trusts anybody is an error of the input."""
+    with pytest.raises(InputError, match="nobody verified"), site.connected(site.order(settings={"insecure": "true"})):
+        pass
+
+
+def test_credentials_are_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable that is missing is named at once."""
+    monkeypatch.delenv("VSPHERE_PASSWORD")
+    nobody = site.order(settings={"server": "''", "username": "''"})
+    wanted = "not set: VSPHERE_SERVER, VSPHERE_USER, VSPHERE_PASSWORD"
+    with pytest.raises(InputError, match=wanted), site.connected(nobody):
+        pass
+
+
+def test_bad_login(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong password is the one obstacle, and it is never shown."""
+    monkeypatch.setenv("VSPHERE_PASSWORD", "wr0ng-canary")
+    found = obstacles(site)
+    assert list(found) == ["connection"]
+    assert "refuses user" in found["connection"]
+    assert "wr0ng-canary" not in str(found)
+
+
+def test_unreachable(site: Site) -> None:
+    """A vCenter that is not there is the one obstacle."""
+    assert list(obstacles(site, server="127.0.0.1:1")) == ["connection"]
+
+
+def test_privileges_are_named_one_by_one(site: Site) -> None:
+    """Each missing privilege is told with what it is missing on."""
+    every = [(what, name) for what, names in preflight.PRIVILEGES.items() for name in names]
+    site.center.moods.denied = {name for _, name in every}
+    order = site.order()
+    with site.connected(order) as made:
+        found = [one.message for one in made.preflight(order) if one.check == "privilege"]
+    assert len(found) == len(every)
+    for what, name in every:
+        assert any(f"lacks {name} on the {what}" in message for message in found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "words"),
+    [
+        ("cluster", "DC0_C1", "cluster", "did you mean `DC0_C0`?"),
+        ("cluster", "''", "cluster", "no cluster is named"),
+        ("host", "nobody", "host", "there is no host `nobody`"),
+        ("resource_pool", "gold", "resource pool", "there is no resource pool `gold`"),
+        ("datastore", "LocalDS_7", "datastore", "did you mean `LocalDS_"),
+        ("network", "VM Netwrk", "network", "did you mean `VM Network`?"),
+        ("folder", "a/b", "folder", "there is no folder `a` of `a/b`"),
+        ("datacenter", "DC9", "datacenter", "there is no datacenter `DC9`"),
+        ("vm_version", "30", "hardware", "newer than the hosts know"),
+    ],
+)
+def test_wrong_places(site: Site, setting: str, value: str, check: str, words: str) -> None:
+    """What the settings name and is not there is told with what was probably meant."""
+    assert words in obstacles(site, **{setting: value})[check]
+
+
+def test_every_wrong_place_at_once(site: Site) -> None:
+    """Several wrong names give several obstacles."""
+    found = obstacles(site, datastore="x", network="y", folder="z", resource_pool="p")
+    assert set(found) == {"datastore", "network", "folder", "resource pool"}
+
+
+def test_no_space(site: Site) -> None:
+    """A datastore that cannot hold the template and a clone of it is told with both figures."""
+
+    site.center.moods.rewrites.append(lambda _, answer: re.sub(rb"<freeSpace>\d+<", b"<freeSpace>1000<", answer))
+    assert "has 0 MiB free" in obstacles(site)["datastore"]
+
+
+def test_name_is_taken(site: Site) -> None:
+    """A machine of this name that is not ours stands in the way, and is left alone."""
+    with site.connected(site.order()) as made:
+        somebody_makes(made, "web-1.0.0")
+    assert "web-1.0.0 is in the folder already" in obstacles(site)["name"]
+    assert site.machines() == {"web-1.0.0": False}
+    assert journals() == []
+
+
+def test_old_vcenter(site: Site) -> None:
+    """A vCenter that is too old is told."""
+    site.center.moods.rewrites.append(lambda _, answer: answer.replace(b"<version>6.5.0<", b"<version>6.0.0<"))
+    assert "older than 6.5" in obstacles(site)["version"]
+
+
+def test_host_in_maintenance(site: Site) -> None:
+    """A cluster whose hosts take no machine is told."""
+    pattern = re.compile(rb"(<name>runtime.inMaintenanceMode</name><val[^>]*>)false")
+    site.center.moods.rewrites.append(lambda _, answer: pattern.sub(rb"\1true", answer))
+    assert "no host can take a machine now" in obstacles(site)["host"]
