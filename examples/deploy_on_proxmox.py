@@ -1,6 +1,7 @@
 """Deploys a clone of the template in a channel: ``python examples/deploy_on_proxmox.py skyvypack.yaml stable web1``.
 
-The clone is journaled like everything else: if a step fails, or on Ctrl-C, it is gone again; after ``kill -9``
+PROXMOX_TOKEN or PROXMOX_PASSWORD has the secret. The accounts and keys of the spec's ``users`` get in. The clone is
+journaled like everything else: if a step fails, or on Ctrl-C, it is gone again; after ``kill -9``
 ``skyvypack reap --target proxmox`` removes it.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import skyvypack
 from skyvypack.cloudinit import first_boot_user_data
+from skyvypack.errors import InputError, SkyvypackError
 from skyvypack.progress import Progress
 from skyvypack.registrar import Journal
 from skyvypack.targets.proxmox.registrar import connect
@@ -26,11 +28,16 @@ def deploy(spec_file: Path, channel: str, hostname: str) -> str:
         connect(settings, progress) as registrar,
         Journal("proxmox").run(settings, f"deploy {hostname}", registrar.undo, progress) as run,
     ):
-        template = next(one for one in registrar.describe(spec.name) if channel in one.channels)
-        guest = registrar.boot(template, user_data, run, name=hostname, full=True)
+        found = [one for one in registrar.describe(spec.name) if channel in one.channels]
+        if not found:
+            raise InputError(f"no template of {spec.name} is in channel {channel}", "see: skyvypack describe")
+        guest = registrar.boot(found[0], user_data, run, name=hostname, full=True)
         run.finish()  # from here on it stays
     return guest.address
 
 
 if __name__ == "__main__":
-    print(deploy(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    try:
+        print(deploy(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    except SkyvypackError as error:
+        sys.exit(str(error))

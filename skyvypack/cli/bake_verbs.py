@@ -58,7 +58,8 @@ def bake(
     from skyvypack.spec import load
 
     spec = load(spec_file)
-    wishes = registrar.Wishes(given.pop("channel"), given.pop("keep"), not no_verify, given.pop("manifest_url"))
+    channel, keep, manifest, patience = map(given.pop, ("channel", "keep", "manifest_url", "patience"))
+    wishes = registrar.Wishes(channel, keep, not no_verify, manifest, patience)
     if no_register or target not in registrar.names():
         if wishes.channel or wishes.keep is not None:
             raise click.UsageError("--channel and --keep are for templates that are registered")

@@ -79,11 +79,18 @@ def installed_packer() -> str:
 
 
 def wish_options(command: Command) -> Command:
-    """``--channel``, ``--keep``, ``--manifest-url``: how a registration is done."""
+    """``--channel``, ``--keep``, ``--manifest-url``, ``--patience``: how a registration is done."""
     for option in (
         click.option("--channel", default="", metavar="NAME", help="Move this channel to it once it is verified."),
         click.option("--keep", type=int, metavar="N", help="Then retire all but the newest N that nothing uses."),
         click.option("--manifest-url", default="", metavar="URL", help="Where the manifest is published."),
+        click.option(
+            "--patience",
+            type=float,
+            default=1.0,
+            metavar="FACTOR",
+            help="Wait so much longer for the clone on the platform, as where its guests are emulated.",
+        ),
     ):
         command = option(command)
     return command

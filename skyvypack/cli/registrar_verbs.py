@@ -39,6 +39,7 @@ def register(
     channel: str,
     keep: int | None,
     manifest_url: str,
+    patience: float,
     no_verify: bool,
     dry_run: bool,
     as_json: bool,
@@ -54,7 +55,7 @@ def register(
 
     spec = load(spec_file)
     folder = artifact or Path("output") / f"{spec.name}-{spec.version}-{target}"
-    wishes = registrar.Wishes(channel, keep, verify=not no_verify, manifest=manifest_url)
+    wishes = registrar.Wishes(channel, keep, verify=not no_verify, manifest=manifest_url, patience=patience)
     if dry_run:
         plan = registrar.plan(spec, target, folder, wishes=wishes)
         show.document(plan) if as_json else _print_plan(plan)

@@ -94,18 +94,20 @@ class Wishes:
         keep: how many templates of this name to keep, the new one among them; None to retire none.
         verify: boot a clone on the platform and run the contract on it.
         manifest: URL of the manifest, for the template's description.
+        patience: by how much the deadlines of the verification grow, where the platform's guests are slow.
     """
 
     channel: str = ""
     keep: int | None = None
     verify: bool = True
     manifest: str = ""
+    patience: float = 1.0
 
     def check(self) -> None:
         """Refuse what makes no sense.
 
         Raises:
-            InputError: a channel without verification or with an odd name, or a number to keep below one.
+            InputError: a channel without verification or with an odd name, or a number to keep or a patience below one.
         """
         if self.channel and not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,31}", self.channel):
             raise InputError(f"{self.channel!r} is no name for a channel", "lower-case letters, digits, - _ .: stable")
@@ -113,6 +115,8 @@ class Wishes:
             raise InputError("a channel moves only to a verified template", "leave out --no-verify, or --channel")
         if self.keep is not None and self.keep < 1:
             raise InputError(f"cannot keep {self.keep} templates: the new one is the first", "give --keep 1 or more")
+        if not self.patience >= 1:
+            raise InputError(f"deadlines cannot grow by {self.patience:g}", "give --patience 1 or more")
 
 
 class Prover(Protocol):
@@ -360,7 +364,7 @@ class _Job:
     def _prover(self, stack: ExitStack) -> Prover:
         from skyvypack.verify.remote import RemoteProver
 
-        return stack.enter_context(RemoteProver.of(self.order.spec, self.order.target, self.logs))
+        return stack.enter_context(RemoteProver.of(self.order.spec, self.order.target, self.logs, self.wishes.patience))
 
     def _jobs(self, template: Template) -> tuple[JobResult, ...]:
         done = []

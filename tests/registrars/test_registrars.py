@@ -199,11 +199,13 @@ def test_retire_keeps_the_newest(adapter, do):
 
 
 def test_wishes_that_contradict_each_other_are_refused(adapter, do):
-    """A channel needs verification, and at least the new one is kept."""
+    """A channel needs verification, at least the new one is kept, and no deadline gets shorter."""
     with pytest.raises(InputError, match="verified"):
         do(channel="stable", verify=False)
     with pytest.raises(InputError, match="keep"):
         do(keep=0)
+    with pytest.raises(InputError, match="deadlines"):
+        do(patience=0.5)
     assert changes(adapter, lambda: None) == []
 
 

@@ -86,7 +86,7 @@ def test_a_clone_that_does_not_go_down_is_given_up(prove: Any) -> None:
 
 
 def test_a_port_of_a_clone_elsewhere_is_asked_directly(tmp_path: Path) -> None:
-    """No QEMU monitor is in between."""
+    """No QEMU monitor is in between, for a look at a port nor for a conversation with it."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -72,8 +72,8 @@ def test_copies_are_not_ours(site: Site) -> None:
     template = site.register(order)
     with site.connected(order) as made:
         source = inventory.machine(made._session, template.id)
-        options = {"some": "thing"}
-        copy = machines.clone(made._session, source, made._place, "copy", options, lambda: None)
+        wanted = machines.Clone(made._place, "copy", "A copy", {"some": "thing"})
+        copy = machines.clone(made._session, source, wanted, lambda: None)
         made._marks.write(copy, made._marks.of(source))
         made._session.call("mark", copy.MarkAsTemplate)
         assert [one.id for one in made.describe("web")] == [template.id]

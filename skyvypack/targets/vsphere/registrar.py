@@ -32,7 +32,7 @@ _IMPORTS = 3  # how often an upload is begun when the way to the host breaks
 
 
 @contextmanager
-def connect(settings: Mapping[str, Any], progress: Progress) -> Iterator[Registrar]:
+def connect(settings: Mapping[str, Any], progress: Progress) -> Iterator[VSphere]:
     """A registrar for one vCenter; it is logged out when the block is left.
 
     Args:
@@ -79,7 +79,7 @@ def login(settings: Mapping[str, Any]) -> Login:
     return Login(name, user, password, int(port or 443), authority)
 
 
-class VSphere:
+class VSphere(Registrar):
     """See `skyvypack.registrar.contract.Registrar`."""
 
     def __init__(self, session: Session, rest: Rest, settings: Mapping[str, Any]) -> None:
@@ -218,13 +218,23 @@ class VSphere:
         ]
         return sorted(found, key=lambda one: one.created, reverse=True)
 
-    def boot(self, template: Template, user_data: str, run: Run) -> Guest:
-        """Clone it, boot the clone, wait for its address."""
-        name = f"{template.title}-{run.id}"
+    def boot(self, template: Template, user_data: str, run: Run, *, name: str = "", full: bool = False) -> Guest:
+        """Clone a template, boot the clone with our user-data, and wait for the address that VMware Tools tell.
+
+        Args:
+            template: to clone.
+            user_data: of the clone's first boot.
+            run: the clone is journaled in.
+            name: of the clone; says that it is for a verification when empty.
+            full: copy the disk; a linked clone shares that of the template's snapshot, where it has one.
+        """
+        about = f"Clone of {template.title}" if name else f"Proves {template.title}; skyvypack removes it"
+        name = name or f"{template.title}-{run.id}"
         entry = run.intend("clone", name=name, template=template.id)
-        options = first_boot.settings(user_data, instance=name) | {marks.RUN_KEY: run.id}
+        options = first_boot.settings(user_data, instance=f"{name}-{run.id}") | {marks.RUN_KEY: run.id}
+        wanted = machines.Clone(self._place, name, about, options, full)
         source = machine(self._session, template.id)
-        clone = machines.clone(self._session, source, self._place, name, options, lambda: self.undo(entry))
+        clone = machines.clone(self._session, source, wanted, lambda: self.undo(entry))
         run.made(entry, reference(clone))
         return Guest(reference(clone), machines.boot(self._session, clone))
 

@@ -147,9 +147,7 @@ class ProxmoxRegistrar(Registrar):
             facts | ({"manifest": told["manifest"]} if "manifest" in told else {}),
         )
 
-    def boot(
-        self, template: Template, user_data: str, run: Run, *, name: str = "", full: bool = False
-    ) -> Guest:
+    def boot(self, template: Template, user_data: str, run: Run, *, name: str = "", full: bool = False) -> Guest:
         """Boot a clone whose cloud-init drive is a disc with our user-data, and ask the guest agent for its address.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -101,25 +102,36 @@ def _power(session: Session, vm: Any) -> str:
         return "gone"
 
 
-def clone(
-    session: Session,
-    template: Any,
-    place: Where,
-    name: str,
-    options: Mapping[str, str],
-    remove_earlier: Callable[[], None],
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A clone that is to be made.
+
+    Args:
+        place: where it goes.
+        name: of the machine.
+        about: its notes.
+        options: for its configuration, such as its user-data and the run that makes it.
+        full: copy the disk although the template has a snapshot whose disk could be shared.
+    """
+
+    place: Where
+    name: str
+    about: str
+    options: Mapping[str, str]
+    full: bool = False
+
+
+def clone(session: Session, template: Any, wanted: Clone, remove_earlier: Callable[[], None]) -> Any:
     """Clone a template, switched off.
 
     Args:
         session: to ask by.
-        template: what to clone; with a snapshot the clone shares its disk.
-        place: where the clone goes.
-        name: of the clone.
-        options: for its configuration, such as its user-data and the run that makes it.
+        template: what to clone.
+        wanted: what is to come of it.
         remove_earlier: removes what an earlier try made whose answer was lost.
     """
-    spec = _clone_spec(place, read(session, template, "snapshot").get("snapshot"), options)
+    snapshot = None if wanted.full else read(session, template, "snapshot").get("snapshot")
+    spec = _clone_spec(wanted, snapshot)
     tries = 0
 
     def begin() -> Any:
@@ -127,9 +139,9 @@ def clone(
         tries += 1
         if tries > 1:
             remove_earlier()
-        return template.CloneVM_Task(place.folder, name, spec)
+        return template.CloneVM_Task(wanted.place.folder, wanted.name, spec)
 
-    return session.task(f"clone {name}", begin)
+    return session.task(f"clone {wanted.name}", begin)
 
 
 def settle(session: Session, template: str) -> None:
@@ -159,16 +171,17 @@ def _is_cloning(session: Session, task: Any) -> bool:
     return "clone" in kind and str(found.get("info.state")) in ("queued", "running")
 
 
-def _clone_spec(place: Where, snapshot: Any, options: Mapping[str, str]) -> Any:
+def _clone_spec(wanted: Clone, snapshot: Any) -> Any:
     from pyVmomi import vim
 
+    place = wanted.place
     relocate = vim.vm.RelocateSpec(pool=place.pool, host=place.host, datastore=place.datastore)
     if snapshot:
         relocate.diskMoveType = "createNewChildDiskBacking"
-    extra = [vim.option.OptionValue(key=key, value=value) for key, value in options.items()]
+    extra = [vim.option.OptionValue(key=key, value=value) for key, value in wanted.options.items()]
     return vim.vm.CloneSpec(
         location=relocate,
-        config=vim.vm.ConfigSpec(extraConfig=extra, annotation="Proves a template; skyvypack removes it"),
+        config=vim.vm.ConfigSpec(extraConfig=extra, annotation=wanted.about),
         powerOn=False,
         template=False,
         snapshot=snapshot.currentSnapshot if snapshot else None,
