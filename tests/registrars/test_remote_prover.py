@@ -13,7 +13,7 @@ from skyvypack.progress import Progress
 from skyvypack.registrar import Guest, Template
 from skyvypack.roles import Role
 from skyvypack.spec.model import Spec
-from skyvypack.verify import Check
+from skyvypack.verify import Check, remote
 from skyvypack.verify.contract import Contract
 from skyvypack.verify.outside import Clone
 from skyvypack.verify.remote import RemoteProver
@@ -52,7 +52,7 @@ def prove(tmp_path: Path, fake_tool: Any, monkeypatch: pytest.MonkeyPatch) -> An
     def proven(datasource: str = "DataSourceNoCloud", again: str = "2") -> Any:
         fake_tool("ssh", SSH.format(folder=tmp_path, datasource=datasource, again=again))
         spec = Spec("web", "1.0.0", "trixie", (Role("toy", "a toy", tmp_path),))
-        with RemoteProver.of(spec, "proxmox", tmp_path / "logs", scale=0.005) as prover:
+        with RemoteProver.of(spec, "proxmox", tmp_path / "logs", scale=0.05) as prover:
             assert "ssh-ed25519 AAAA" in prover.user_data
             assert "skyvy-verify" in prover.user_data
             return prover.prove(GUEST, TEMPLATE, Progress())
@@ -77,8 +77,9 @@ def test_another_datasource_fails_the_clone(prove: Any) -> None:
     assert "did not read the user-data" in failed.message
 
 
-def test_a_clone_that_does_not_go_down_is_given_up(prove: Any) -> None:
+def test_a_clone_that_does_not_go_down_is_given_up(prove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old system's answer is not taken for the new one's."""
+    monkeypatch.setattr(remote, "_PLATFORM_SECONDS", 40)
     report = prove(again="1")
     (failed,) = report.failures
     assert failed.test == "boots again on proxmox"
