@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,21 +65,35 @@ def call(
     )(act)
 
 
+def pauses(longest: float) -> Iterator[float]:
+    """Seconds to wait before each further look: what is quick is seen soon, what takes long is not asked after often.
+
+    Args:
+        longest: what they grow to.
+    """
+    pause = longest / 32
+    while True:
+        yield pause
+        pause = min(pause * 1.5, longest)
+
+
 def until(look: Callable[[], T | None], *, seconds: float, pause: float, what: str) -> T:
     """Look again and again until there is something to see.
 
     Args:
         look: returns None for "not yet".
         seconds: until we give up.
-        pause: seconds between two looks.
+        pause: seconds between two looks; the first ones are shorter.
         what: is waited for, as in ``the clone's address``.
 
     Raises:
         RegistrarError: the time is over.
     """
     deadline = time.monotonic() + seconds
-    while (seen := look()) is None:
-        if time.monotonic() + pause > deadline:
-            raise RegistrarError(f"no end after {seconds:.0f} s of waiting for {what}")
-        time.sleep(pause)
-    return seen
+    for wait in pauses(pause):
+        if (seen := look()) is not None:
+            return seen
+        if time.monotonic() + wait > deadline:
+            break
+        time.sleep(wait)
+    raise RegistrarError(f"no end after {seconds:.0f} s of waiting for {what}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import sys
 import threading
@@ -43,6 +44,8 @@ class SimulatedPve(FakePve):  # type: ignore[misc,unused-ignore]
         self.storages["disks"] = {"type": "dir", "active": 1, "content": "images", "files": set(), "path": "/srv/disks"}
         self.storages["disks"]["avail"] = 50 * 1024**3
         self.uploads: list[dict[str, Any]] = []
+        # Folder that uploaded files are kept in; None to keep none.
+        self.keep: Path | None = None
         # Changes what arrives, as a broken line would.
         self.corrupt = False
         self.address = ADDRESS
@@ -106,7 +109,7 @@ class SimulatedPve(FakePve):  # type: ignore[misc,unused-ignore]
         return ok(await self.task(request.match_info["node"], "imgcopy", "", request[USER], job))
 
     async def _received(self, request: Any) -> tuple[dict[str, str], int, str]:
-        """The fields of an upload, and size and digest of its file, which is kept nowhere."""
+        """The fields of an upload, and size and digest of its file."""
         fields: dict[str, str] = {}
         size, digest = 0, hashlib.sha256(b"x" if self.corrupt else b"")
         async for part in await request.multipart():
@@ -114,9 +117,11 @@ class SimulatedPve(FakePve):  # type: ignore[misc,unused-ignore]
                 fields[part.name] = await part.text()
                 continue
             fields["filename"] = part.filename
-            while chunk := await part.read_chunk(_CHUNK):
-                size += len(chunk)
-                digest.update(chunk)
+            with Path(self.keep / part.filename if self.keep else os.devnull).open("wb") as kept:
+                while chunk := await part.read_chunk(_CHUNK):
+                    size += len(chunk)
+                    digest.update(chunk)
+                    kept.write(chunk)
         return fields, size, digest.hexdigest()
 
     def _qm_check_drive(self, user: str, vmid: int, pool: str, key: str, value: str, default: str) -> None:
@@ -212,14 +217,15 @@ async def _hang_up(loop: Any) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, pve: SimulatedPve | None = None) -> Iterator[Served]:
     """A Proxmox VE on a free port of 127.0.0.1, in a thread; gone with the block.
 
     Args:
         folder: for its certificate and key.
+        pve: which one; an empty one by default.
     """
     certificate, key, der = make_cert(str(folder), name="pve1")
-    served = Served(SimulatedPve(), Path(certificate), hashlib.sha256(der).hexdigest())
+    served = Served(pve or SimulatedPve(), Path(certificate), hashlib.sha256(der).hexdigest())
     thread = threading.Thread(target=served.loop.run_forever, daemon=True)
     thread.start()
     served.call(served.pve.start(certificate, key))

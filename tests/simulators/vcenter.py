@@ -6,6 +6,7 @@ Uploads end here, because vcsim throws them away: their bytes are digested and c
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import ssl
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from simulators.certificates import Authority
 from simulators.vcsim import Server
@@ -80,6 +82,9 @@ class Moods:
         upload_pause: seconds to wait after each 64 KiB of an upload.
         expired: True from the moment the session is lost until the next login.
         on_upload: called when an upload begins.
+        mends: changes each request before vcsim gets it.
+        after: called with a call, its path and its request once vcsim has answered it.
+        keep: file that an upload's bytes are written to; None to keep none.
         trusts: signs the certificate that is shown; the tests' authority by default.
     """
 
@@ -91,6 +96,9 @@ class Moods:
     upload_pause: float = 0.0
     expired: bool = False
     on_upload: Callable[[], None] = lambda: None
+    mends: list[Callable[[str, bytes], bytes]] = field(default_factory=list)
+    after: Callable[[str, str, bytes], None] = lambda *_: None
+    keep: Path | None = None
 
 
 Reply = tuple[int, list[tuple[str, str]], bytes]
@@ -193,7 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
         if told is None and moods.expired and found and call not in ("RetrieveServiceContent", "Logout"):
             told = fault("NotAuthenticated", "The session is not authenticated.")
         if told is None or told.after:
+            for mend in moods.mends:
+                body = mend(call, body)
             reply = self._forward(call, body)
+            moods.after(call, self.path, body)
         if told is not None:
             time.sleep(told.seconds)
             reply = (told.status, [("Content-Type", "text/xml")], told.body)
@@ -223,10 +234,12 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers["Content-Length"])
         digest = hashlib.sha256()
         limit = size if moods.upload_limit is None else moods.upload_limit
-        while upload.size < limit and (piece := self.rfile.read(min(_PIECE, size - upload.size))):
-            digest.update(piece)
-            upload.size += len(piece)
-            time.sleep(moods.upload_pause)
+        with (moods.keep or Path(os.devnull)).open("wb") as kept:
+            while upload.size < limit and (piece := self.rfile.read(min(_PIECE, size - upload.size))):
+                digest.update(piece)
+                kept.write(piece)
+                upload.size += len(piece)
+                time.sleep(moods.upload_pause)
         upload.sha256, upload.whole = digest.hexdigest(), upload.size == size
         self.close_connection = True
         self._reply(moods.upload, [], b"told to fail" if moods.upload >= 300 else b"")

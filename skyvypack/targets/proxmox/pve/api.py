@@ -15,7 +15,7 @@ from proxmoxer.core import ResourceException
 from skyvypack.progress import Progress
 from skyvypack.registrar.contract import RegistrarError
 from skyvypack.registrar.credentials import secret
-from skyvypack.registrar.retry import Patience, call
+from skyvypack.registrar.retry import Patience, call, pauses
 from skyvypack.targets.proxmox.pve import session as sessions
 
 # Proxmox VE says 500 for nearly everything it refuses. These will not pass by waiting.
@@ -27,6 +27,7 @@ _FINAL = re.compile(
 )
 _TAIL = 12
 _CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 2.0
 
 
 class Refused(RegistrarError):
@@ -242,13 +243,14 @@ class Api:
         if not upid:
             return
         deadline = time.monotonic() + self.task_seconds
-        pause = 0.05
-        while (state := self.get(f"{_task(upid)}/status"))["status"] != "stopped":
+        for pause in pauses(_LOOK_SECONDS):
+            state = self.get(f"{_task(upid)}/status")
+            if state["status"] == "stopped":
+                break
             if time.monotonic() > deadline:
                 self.stop(upid)
                 raise RegistrarError(f"{what}: no end after {self.task_seconds:.0f} s", "raise task_timeout")
             time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
         ended = str(state.get("exitstatus", ""))
         if ended != "OK" and not ended.startswith("WARNINGS"):
             lines = [str(line.get("t", "")) for line in self.get(f"{_task(upid)}/log", limit=1000)]

@@ -207,15 +207,16 @@ class Session:
             raise
 
     def _ended(self, what: str, task: Any, deadline: float) -> Any:
-        while True:
+        for pause in retry.pauses(PAUSE):
             info = self.call(f"{what}: look at its task", lambda: task.info)
             if str(info.state) == "success":
                 return info.result
             if str(info.state) == "error":
                 raise RegistrarError(f"{what}: {_words(info.error)}", _hint(info.error))
             if time.monotonic() > deadline:
-                raise RegistrarError(f"{what}: no end in time")
-            time.sleep(PAUSE)
+                break
+            time.sleep(pause)
+        raise RegistrarError(f"{what}: no end in time")
 
 
 def _sdk() -> tuple[Any, Any, Any]:

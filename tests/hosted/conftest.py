@@ -1,0 +1,86 @@
+"""Platforms that host guests: what is registered with them boots, from the bytes that they were sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from simulators.lan import lan
+
+from skyvypack import artifact, command, disk, ova
+from skyvypack.artifact import DiskFile
+from skyvypack.spec import load
+from skyvypack.spec.model import Spec
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart.yaml"
+# The guests are emulated where there is no KVM, on a machine that does other things as well.
+PATIENCE = 8
+
+MakeSpec = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def template() -> Path:
+    """A finished disk of examples/quickstart.yaml."""
+    given = os.environ.get("SKYVYPACK_TEST_DISK")
+    if not given:
+        pytest.skip("SKYVYPACK_TEST_DISK names no finished qcow2 disk of examples/quickstart.yaml")
+    return Path(given)
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    """The guests' network, in which the test and all that it starts is."""
+    with lan():
+        yield
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> MakeSpec:
+    """Writes the quickstart's spec for a target: ``spec_file("proxmox", {…}, base={…})``."""
+
+    def write(target: str, settings: Mapping[str, Any], **changes: Any) -> Path:
+        text = yaml.safe_load(QUICKSTART.read_text())
+        path = tmp_path / "skyvypack.yaml"
+        path.write_text(yaml.safe_dump({**text, "targets": {target: dict(settings)}, **changes}))
+        return path
+
+    return write
+
+
+def artifact_of(disk_file: Path, spec: Spec, target: str, folder: Path) -> Path:
+    """The artifact that a bake of this disk for a target would have made."""
+    folder.mkdir()
+    made = folder / f"{spec.name}-{spec.version}.qcow2"
+    shutil.copyfile(disk_file, made)
+    if target == "vsphere":
+        packed, stream = made.with_suffix(".ova"), folder / "disk.vmdk"
+        disk.convert(made, stream, "vmdk", source_format="qcow2")
+        ova.write(stream, packed, spec)
+        made.unlink()
+        stream.unlink()
+        made = packed
+    with made.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    described = DiskFile(made, made.suffix[1:], made.stat().st_size, digest)
+    nothing: dict[str, Any] = {"inputs": {}, "packages": (), "timings": {}, "tools": {}, "accelerator": {}}
+    artifact.write_manifest(folder, [described], spec, target, **nothing, checks=[])
+    return folder
+
+
+def skyvypack(*words: str | Path, environment: Mapping[str, str], timeout: float = 2400) -> command.Done:
+    """``python -m skyvypack``, as a user starts it."""
+    argv = [sys.executable, "-m", "skyvypack", *words]
+    return command.run(argv, env=environment, check=False, timeout=timeout)
+
+
+def spec_of(path: Path) -> Spec:
+    """The spec in a file."""
+    return load(path)

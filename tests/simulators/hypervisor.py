@@ -1,0 +1,112 @@
+"""Guests for a simulated platform to host: QEMU on the disk, the seed and the cards that the platform was told of."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from simulators.lan import CARD
+
+from skyvypack.accelerator import choose
+from skyvypack.machine import find_ovmf
+
+Bus = Literal["virtio-scsi-pci", "pvscsi"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a platform gives a machine.
+
+    Args:
+        mac: address of its network card.
+        bus: the disk's SCSI controller.
+        card: its network card.
+        firmware: ``bios`` or ``uefi``.
+        memory: MiB.
+    """
+
+    mac: str
+    bus: Bus = "virtio-scsi-pci"
+    card: str = "virtio-net-pci"
+    firmware: str = "bios"
+    memory: int = 2048
+
+
+class Guest:
+    """A guest on `simulators.lan`, which runs until `stop` or until it switches itself off.
+
+    Args:
+        disk: qcow2, which it writes to.
+        seed: an ISO in its drive, or None.
+        hardware: what it finds.
+        folder: for its console and sockets; made here.
+    """
+
+    def __init__(self, disk: Path, seed: Path | None, hardware: Hardware, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        with (folder / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*_words(disk, hardware, folder), *_drive(seed)],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is switched on."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Pull the plug."""
+        self._process.kill()
+        self._process.wait()
+
+    def interfaces(self) -> list[dict[str, Any]] | None:
+        """What the guest's own qemu-guest-agent tells of its network cards; None as long as it does not answer."""
+        with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(3)
+            channel.connect(str(self.folder / "agent"))
+            stream = channel.makefile("rwb")
+            # What an earlier conversation left unread comes first; 0xff makes the agent forget a half command.
+            sync = {"execute": "guest-sync", "arguments": {"id": 4711}}
+            stream.write(b"\xff" + json.dumps(sync).encode() + b'\n{"execute": "guest-network-get-interfaces"}\n')
+            stream.flush()
+            found = [json.loads(stream.readline().lstrip(b"\xff")) for _ in range(2)]
+            while found[-2].get("return") != 4711:
+                found.append(json.loads(stream.readline()))
+            return list(found[-1]["return"])
+        return None
+
+
+def _words(disk: Path, hardware: Hardware, folder: Path) -> Iterator[str]:
+    accelerator = choose(None, cache=folder.parent)
+    yield from ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35", "-display", "none"]
+    yield from [*accelerator.qemu_args, "-smp", "2", "-m", str(hardware.memory), "-vga", "std"]
+    if hardware.firmware == "uefi":
+        code, variables = find_ovmf()
+        shutil.copyfile(variables, folder / "vars.fd")
+        for unit, file in enumerate((f"readonly=on,file={code}", "file=vars.fd")):
+            yield from ["-drive", f"if=pflash,format=raw,unit={unit},{file}"]
+    yield from ["-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={disk}"]
+    yield from ["-device", f"{hardware.bus},id=scsi", "-device", "scsi-hd,drive=disk,bus=scsi.0,bootindex=0"]
+    yield from ["-netdev", f"tap,id=net,ifname={CARD},script=no,downscript=no"]
+    yield from ["-device", f"{hardware.card},netdev=net,mac={hardware.mac},romfile=", "-device", "virtio-rng-pci"]
+    yield from ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
+    yield from ["-chardev", "socket,id=agent,path=agent,server=on,wait=off", "-device", "virtio-serial-pci"]
+    yield from ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+
+
+def _drive(seed: Path | None) -> list[str]:
+    if seed is None:
+        return []
+    return ["-drive", f"if=none,id=seed,format=raw,readonly=on,media=cdrom,file={seed}", "-device", "ide-cd,drive=seed"]
