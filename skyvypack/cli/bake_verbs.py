@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skyvypack.cli import show
-from skyvypack.cli.options import cache_option, example, json_option, spec_option, target_option, wish_options
+from skyvypack.cli.options import (
+    cache_option,
+    example,
+    json_option,
+    spec_option,
+    target_option,
+    via_option,
+    wish_options,
+)
 from skyvypack.errors import ContractFailed
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--no-verify", is_flag=True, help="Boot no clones: the template is not proven.")
 @click.option("--format", "formats", metavar="NAME", multiple=True, help="qcow2, raw, vmdk, ova, vhdx or vdi; repeat.")
 @click.option("--no-register", is_flag=True, help="Only bake; the target's platform is not touched.")
+@via_option
 @wish_options
 @json_option
 @click.pass_context
@@ -57,7 +66,7 @@ def bake(
     from skyvypack import registrar
     from skyvypack.spec import load
 
-    spec = load(spec_file)
+    spec = registrar.routed(load(spec_file), target, given.pop("via"))
     channel, keep, manifest, patience = map(given.pop, ("channel", "keep", "manifest_url", "patience"))
     wishes = registrar.Wishes(channel, keep, not no_verify, manifest, patience)
     if no_register or target not in registrar.names():

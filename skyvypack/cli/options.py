@@ -78,6 +78,13 @@ def installed_packer() -> str:
     return packer.installed() if command.which("packer") else "latest"
 
 
+def via_option(command: Command) -> Command:
+    """``--via``: how the disk gets to the platform."""
+    return click.option(
+        "--via", default="", metavar="WAY", help="How the disk gets to the platform, where there is a choice: s3."
+    )(command)
+
+
 def wish_options(command: Command) -> Command:
     """``--channel``, ``--keep``, ``--manifest-url``, ``--patience``: how a registration is done."""
     for option in (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skyvypack.cli import show
-from skyvypack.cli.options import Command, example, json_option, spec_option, wish_options
+from skyvypack.cli.options import Command, example, json_option, spec_option, via_option, wish_options
 
 if TYPE_CHECKING:
     from skyvypack.registrar import Plan, Reaped, Registration, Retirement
@@ -26,6 +26,7 @@ def _target(command: Command) -> Command:
 @click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @spec_option
 @_target
+@via_option
 @wish_options
 @click.option("--no-verify", is_flag=True, help="Boot no clone on the platform: the template is not proven there.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done and what stands in the way; change nothing.")
@@ -36,6 +37,7 @@ def register(
     artifact: Path | None,
     spec_file: Path,
     target: str,
+    via: str,
     channel: str,
     keep: int | None,
     manifest_url: str,
@@ -53,7 +55,7 @@ def register(
     from skyvypack.cli.display import reporter
     from skyvypack.spec import load
 
-    spec = load(spec_file)
+    spec = registrar.routed(load(spec_file), target, via)
     folder = artifact or Path("output") / f"{spec.name}-{spec.version}-{target}"
     wishes = registrar.Wishes(channel, keep, verify=not no_verify, manifest=manifest_url, patience=patience)
     if dry_run:

@@ -14,7 +14,7 @@ from skyvypack.registrar.contract import (
     Step,
     Template,
 )
-from skyvypack.registrar.find import names
+from skyvypack.registrar.find import names, routed
 from skyvypack.registrar.flow import JobResult, Registration, Wishes, plan, register
 from skyvypack.registrar.journal import Entry, Journal, Run
 from skyvypack.registrar.upkeep import Reaped, Refusal, Retirement, describe, reap, retire
@@ -45,4 +45,5 @@ __all__ = [
     "reap",
     "register",
     "retire",
+    "routed",
 ]

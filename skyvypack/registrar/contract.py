@@ -6,14 +6,14 @@ A registrar lives in `skyvypack/targets/<target>/registrar.py`, a module that im
     the disk format of an artifact that it takes, such as ``qcow2``.
 ``ENVIRONMENT``
     (may be left out) how variables begin by which Packer's builder for the platform finds its credentials.
+``VIA``
+    (may be left out) the setting that says how a disk gets to the platform, where there is a choice.
 ``connect(settings, progress)``
     a context manager that yields a `Registrar`, made from the target's settings in the spec. It does not talk to the
     platform yet: an unreachable one is found by `Registrar.preflight`, beside everything else that is wrong.
     Credentials come from the environment (`skyvypack.registrar.credentials`), never from settings.
-``ENVIRONMENT``
-    where the platform's SDK has variables of its own: beginnings of their names, which Packer gets as well.
 ``LATER``
-    settings that jobs see to when the template stands, so that a bake on the platform leaves them out.
+    (may be left out) settings that jobs see to when the template stands; a bake on the platform leaves them out.
 
 `skyvypack.registrar.flow` puts a registrar's deeds in order; the registrar itself decides nothing about order.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 
 from skyvypack import targets
 from skyvypack.errors import InputError, ToolMissing
+from skyvypack.spec.model import Spec
 
 
 def names() -> tuple[str, ...]:
@@ -29,6 +31,28 @@ def find(target: str) -> ModuleType:
             f"target {target} has no registrar: its templates are files", f"targets that have: {', '.join(names())}"
         )
     return import_module(f"skyvypack.targets.{target}.registrar")
+
+
+def routed(spec: Spec, target: str, way: str) -> Spec:
+    """A spec whose disk goes to the platform by another way, where the registrar's ``VIA`` names a choice.
+
+    Args:
+        spec: says a way by itself, or leaves it to the default.
+        target: where.
+        way: as the target's setting calls it; empty for the spec's own.
+
+    Raises:
+        InputError: no such target or way.
+    """
+    if not way:
+        return spec
+    setting = getattr(find(target), "VIA", "")
+    ways = targets.settings_rules(target)[setting]["allowed"] if setting else ()
+    if way not in ways:
+        hint = f"there are: {', '.join(ways)}" if ways else "it has only one: name none"
+        raise InputError(f"target {target} has no way {way!r} for a disk", hint)
+    settings = {**spec.target_settings(target), setting: way}
+    return dataclasses.replace(spec, targets={**spec.targets, target: settings})
 
 
 def require(target: str, *modules: str) -> None:

@@ -314,12 +314,12 @@ class _Job:
         template, report, left = self._make(standing)
         if report is not None:
             template = self.registrar.confirm(template)
-        jobs = self._jobs(template)
-        channel = self._point(template)
-        retirement = self._retire(template)
-        return Registration(
-            template, standing is not None, report, jobs, channel, retirement, left, self.progress.times()
-        )
+        jobs, stuck = self._jobs(template), self._point(template)
+        # As long as the channel may point to an older one, none goes.
+        retirement = None if stuck else self._retire(template)
+        channel = "" if stuck else self.wishes.channel
+        times = self.progress.times()
+        return Registration(template, standing is not None, report, (*jobs, *stuck), channel, retirement, left, times)
 
     @contextmanager
     def _run(self) -> Iterator[Run]:
@@ -378,12 +378,16 @@ class _Job:
                 done.append(JobResult(job.name, error=str(error)))
         return tuple(done)
 
-    def _point(self, template: Template) -> str:
+    def _point(self, template: Template) -> list[JobResult]:
+        """Why the channel could not be moved; nothing when it could. What else stands is to be told all the same."""
         channel = self.wishes.channel
-        if channel:
-            with self.progress.stage("channel", f"Move {channel} to {template.title}"):
-                self.registrar.point(template, channel)
-        return channel
+        try:
+            if channel:
+                with self.progress.stage("channel", f"Move {channel} to {template.title}"):
+                    self.registrar.point(template, channel)
+        except RegistrarError as error:
+            return [JobResult(f"channel {channel}", error=str(error))]
+        return []
 
     def _retire(self, template: Template) -> Retirement | None:
         if self.wishes.keep is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -9,8 +10,11 @@ import pytest
 from aws.conftest import HOME, Asked
 from aws.orders import one, registered, tags_of
 from botocore.stub import Stubber
+from click.testing import CliRunner
 from simulators.moto_aws import FaultyAws
 
+from skyvypack.artifact import write_manifest
+from skyvypack.cli.app import cli
 from skyvypack.targets.aws.ec2.region import AwsError
 
 pytestmark = pytest.mark.tool
@@ -65,3 +69,24 @@ def test_a_failed_import_says_what_may_be_missing(made_of: Any, session: Any, aw
         ec2.assert_no_pending_responses()
     assert "vmimport" in caught.value.hint
     assert "Contents" not in store.list_objects_v2(Bucket="images")
+
+
+def test_the_way_may_be_named_on_the_command_line(
+    made_of: Any, session: Any, aws: FaultyAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``--via s3`` is the setting ``upload: s3``; a way that there is not is refused with those that there are."""
+    order = made_of(bucket="images")
+    store = session.client("s3", HOME, endpoint_url=aws.url)
+    store.create_bucket(Bucket="images", CreateBucketConfiguration={"LocationConstraint": HOME})
+    nothing: dict[str, Any] = {"inputs": {}, "packages": (), "timings": {}, "tools": {}, "accelerator": {}}
+    write_manifest(tmp_path, [order.disk], order.spec, "aws", **nothing, checks=[])
+    monkeypatch.setattr("skyvypack.spec.load", lambda path: order.spec)
+    words = ["register", str(tmp_path), "--target", "aws", "--dry-run"]
+    assert "send the disk's blocks" in CliRunner().invoke(cli, words).stdout
+    assert "put the disk into s3://images/skyvypack/" in CliRunner().invoke(cli, [*words, "--via", "s3"]).stdout
+    refused = CliRunner().invoke(cli, [*words, "--via", "mail"])
+    assert refused.exit_code == 2
+    assert "there are: direct, s3" in refused.stderr
+    elsewhere = CliRunner().invoke(cli, ["register", str(tmp_path), "--target", "proxmox", "--via", "s3"])
+    assert elsewhere.exit_code == 2
+    assert "target proxmox has no way 's3' for a disk" in elsewhere.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from aws.orders import ABROAD, ALIEN, ORGANIZATION, at_work, jobs_done, one, reg
 from botocore.stub import Stubber
 from simulators.moto_aws import FaultyAws
 
-from skyvypack.progress import Event
+from skyvypack.progress import Event, Progress
+from skyvypack.registrar.contract import Order
+from skyvypack.targets.aws.ec2.region import AwsError
+from skyvypack.targets.aws.registrar import connect
 
 pytestmark = pytest.mark.tool
 
@@ -84,6 +88,51 @@ def test_deprecation_and_protection(made_of: Any, session: Any, asked: Asked) ->
             ec2.add_response(operation, {}, {"ImageId": template.id, **more})
             job.do(run)
         ec2.assert_no_pending_responses()
+
+
+def deprecated(order: Order) -> dict[str, str]:
+    """When each AMI of the home region counts as deprecated, by its name."""
+    with connect(order.settings, Progress()) as registrar:
+        found = registrar.region.pages("ec2", "describe_images", "Images", Owners=["self"])
+        return {image["Name"]: image["DeprecationTime"] for image in found if image.get("DeprecationTime")}
+
+
+def test_what_a_newer_one_takes_the_channel_from_is_deprecated(made_of: Any, asked: Asked) -> None:
+    """Only what is older, in no channel and without a time of its own; a step back takes it back."""
+    orders = [made_of(f"1.{number}.0", deprecate_after=30, regions=["eu-west-1"]) for number in range(3)]
+    templates = [registered(order) for order in orders]
+    jobs_done(orders[0], templates[0])
+    jobs_done(orders[1], templates[1])
+    told: list[Event] = []
+
+    def point(number: int, channel: str) -> None:
+        with at_work(orders[number], told) as (registrar, _):
+            registrar.point(templates[number], channel)
+
+    point(0, "stable")
+    assert deprecated(orders[0]) == {}
+    point(1, "stable")
+    point(1, "stable")
+    (when,) = {params["DeprecateAt"] for name, params in asked if name == "EnableImageDeprecation"}
+    days = (datetime.fromisoformat(str(when)) - datetime.now(UTC)).total_seconds() / 86400
+    assert 29.9 < days <= 30
+    assert sum(name == "EnableImageDeprecation" for name, _ in asked) == 2, "in both regions, once"
+    assert set(deprecated(orders[0])) == {"web-1.0.0"}, "1.2.0 is newer, though no channel has it yet"
+    assert any("web-1.0.0 in eu-west-1 is deprecated from" in event.text for event in told)
+    point(0, "stable")
+    assert deprecated(orders[0]) == {}, "1.1.0 is newer than what the channel went back to"
+
+
+def test_a_region_that_cannot_move_its_channel_holds_up_no_other(made_of: Any, aws: FaultyAws) -> None:
+    """The error names it, and what could be moved was."""
+    order = made_of(regions=["eu-west-1"])
+    template = registered(order)
+    jobs_done(order, template)
+    aws.fail("eu-west-1 AmazonSSM.PutParameter", times=1, status=400, code="AccessDeniedException")
+    with at_work(order, []) as (registrar, _), pytest.raises(AwsError, match="ssm:PutParameter in eu-west-1"):
+        registrar.point(template, "stable")
+    with connect(order.settings, Progress()) as registrar:
+        assert registrar.describe("web")[0].channels == ("stable",)
 
 
 def test_a_channel_is_a_parameter_in_every_region_with_a_copy(made_of: Any, asked: Asked, aws: FaultyAws) -> None:

@@ -62,6 +62,20 @@ def test_the_policy_says_what_may_be_removed(made_of: Any) -> None:
     assert "kms:CreateGrant" in statements["Keys"]["Action"]
 
 
+def test_the_policy_follows_the_settings(made_of: Any) -> None:
+    """A right is in it when a setting asks for what needs it."""
+
+    def actions(**settings: Any) -> set[str]:
+        statements = policy.needed(made_of(**settings).settings, "web")["Statement"]
+        return {action for one in statements for action in one["Action"]}
+
+    plain = actions()
+    assert actions(deprecate_after=30) - plain == {"ec2:EnableImageDeprecation", "ec2:DisableImageDeprecation"}
+    assert actions(deprecate_at="2027-01-01T00:00:00Z") - plain == {"ec2:EnableImageDeprecation"}
+    assert actions(protect=True) - plain == {"ec2:EnableImageDeregistrationProtection"}
+    assert "s3:PutObject" in actions(upload="s3", bucket="images")
+
+
 def test_the_policy_of_the_documents_is_current(made_of: Any) -> None:
     """docs/how-to/aws-policy.json is what the library says for default settings."""
     page = Path(__file__).parents[2] / "docs" / "how-to" / "aws-policy.json"

@@ -165,6 +165,27 @@ def test_a_channel_moves_from_the_old_to_the_new(adapter, do):
     ]
 
 
+def test_a_channel_that_cannot_be_moved_is_told(adapter, do):
+    """The new template stands, the channel is where it was, nothing is retired; a second run moves it."""
+    do("1.0.0", channel="stable")
+    making = len(changes(adapter, lambda: do("1.1.0", content=b"b")))
+    seen: list[str] = []
+
+    def refuse(call: str) -> None:
+        seen.append(call)
+        if len(seen) > making:
+            raise adapter.permanent()
+
+    with adapter.hooked(refuse):
+        done = do("1.2.0", content=b"c", channel="stable", keep=1)
+    assert (done.channel, done.complete, done.retirement) == ("", False, None)
+    assert [job.name for job in done.jobs if job.error] == ["channel stable"]
+    standing = describe(adapter.spec(), adapter.target)
+    assert [(one.version, one.channels) for one in standing] == [("1.2.0", ()), ("1.1.0", ()), ("1.0.0", ("stable",))]
+    assert do("1.2.0", content=b"c", channel="stable").complete
+    assert describe(adapter.spec(), adapter.target)[0].channels == ("stable",)
+
+
 def test_a_broken_contract_changes_nothing(adapter, do):
     """The new template and its clone go; the channel and the old template are as they were."""
     do("1.0.0", channel="stable")

@@ -4,7 +4,7 @@
 prints its URL and ends with its standard input. What moto 5.2 gets wrong without a word, and is mended here:
 RegisterImage forgets all but the name and invents a snapshot; CopyImage forgets the tags; a client token does not keep
 a second call from making a second thing; a snapshot is complete before it has any data; sizes and checksums of blocks
-are not looked at.
+are not looked at. What it lacks and is added: the deprecation of AMIs.
 """
 
 from __future__ import annotations
@@ -273,6 +273,20 @@ def _copy_image(self: Any) -> ActionResult:
     return answer
 
 
+def _enable_image_deprecation(self: Any) -> ActionResult:
+    self.error_on_dryrun()
+    (image,) = self.ec2_backend.describe_images(ami_ids=[self._get_param("ImageId")])
+    image.deprecation_time = self._get_param("DeprecateAt")
+    return ActionResult({"Return": True})
+
+
+def _disable_image_deprecation(self: Any) -> ActionResult:
+    self.error_on_dryrun()
+    (image,) = self.ec2_backend.describe_images(ami_ids=[self._get_param("ImageId")])
+    image.deprecation_time = None
+    return ActionResult({"Return": True})
+
+
 def _tag(self: Any, image: Any) -> None:
     """Tag an AMI and its snapshot as a request asks for."""
     of = {"image": image, "snapshot": image.ebs_snapshot}
@@ -301,6 +315,8 @@ class _Quiet(WSGIRequestHandler):
 
 def _server() -> tuple[Any, FaultyAws]:
     AmisResponse.register_image, AmisResponse.copy_image = _register_image, _copy_image
+    AmisResponse.enable_image_deprecation = _enable_image_deprecation
+    AmisResponse.disable_image_deprecation = _disable_image_deprecation
     EBSBackend.start_snapshot, EBSBackend.complete_snapshot = _start_snapshot, _complete_snapshot
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     aws = FaultyAws(DomainDispatcherApplication(create_backend_app))

@@ -20,6 +20,7 @@ from skyvypack.registrar.contract import Guest, Job, Obstacle, Order, Step, Temp
 from skyvypack.registrar.journal import Entry, Run
 from skyvypack.targets.aws.ec2 import (
     channels,
+    deprecation,
     images,
     instances,
     jobs,
@@ -37,6 +38,8 @@ TARGET = "aws"
 DISK = "qcow2"
 # Variables of the environment that Packer's builder needs as boto3 does.
 ENVIRONMENT = ("AWS_",)
+# The setting that says how a disk gets into a snapshot.
+VIA = "upload"
 # Settings that jobs see to once the AMI stands: Packer is not told of them, as one region that fails would make it
 # throw away the AMI it has.
 LATER = ("deprecate_at", "organizations", "protect", "region_kms_keys", "regions", "users")
@@ -229,13 +232,25 @@ class AwsRegistrar:
         return jobs.of(order, template, self.regions, self.progress)
 
     def point(self, template: Template, channel: str) -> None:
-        """See the contract. A region without a copy keeps what the channel meant there."""
+        """See the contract. A region without a copy keeps what the channel meant there; none holds up another."""
+        failed = []
         for region in reversed(self.regions):
-            image = template.id if region is self.region else jobs.copied(region, template)
-            if image is None:
-                self.progress.note("channel", f"{region.name} has no copy: {channel} stays there as it was")
-            else:
-                channels.point(region, template.name, channel, image)
+            try:
+                self._point(region, template, channel)
+            except AwsError as error:
+                failed.append(error)
+        if failed:
+            raise AwsError("; ".join(error.message for error in failed), failed[0].hint, failed[0].code)
+
+    def _point(self, region: Region, template: Template, channel: str) -> None:
+        image = template.id if region is self.region else jobs.copied(region, template)
+        if image is None:
+            self.progress.note("channel", f"{region.name} has no copy: {channel} stays there as it was")
+            return
+        channels.point(region, template.name, channel, image)
+        if days := self.settings["deprecate_after"]:
+            for words in deprecation.follow(region, template.name, days):
+                self.progress.note("channel", words)
 
     def in_use(self, template: Template) -> Sequence[str]:
         """See the contract."""

@@ -161,11 +161,6 @@ def publish(region: Region, image: Mapping[str, Any]) -> None:
     region.call("ec2", "modify_image_attribute", ImageId=image["ImageId"], LaunchPermission={"Add": [{"Group": "all"}]})
 
 
-def deprecate(region: Region, image: str, when: str) -> None:
-    """Let an AMI count as deprecated from a moment on (ISO 8601): it can still be launched by its id."""
-    region.call("ec2", "enable_image_deprecation", ImageId=image, DeprecateAt=when)
-
-
 def remove(region: Region, image: Mapping[str, Any] | None, run: str, left: tuple[str, ...] = ()) -> None:
     """Deregister an AMI and delete its snapshots, together; what is gone already is fine.
 

@@ -13,7 +13,7 @@ from typing import Any
 from skyvypack.progress import Progress
 from skyvypack.registrar.contract import Job, Order, Template
 from skyvypack.registrar.journal import Run
-from skyvypack.targets.aws.ec2 import images, marks
+from skyvypack.targets.aws.ec2 import deprecation, images, marks
 from skyvypack.targets.aws.ec2.region import AwsError, Region
 
 PUBLIC_WARNING = "PUBLIC: everybody with an AWS account will be able to launch it and to read all that is on its disk"
@@ -75,7 +75,7 @@ class _Place:
 
     def deprecate(self, _run: Run) -> str:
         when = str(self.order.settings["deprecate_at"])
-        images.deprecate(self.region, self.image()["ImageId"], when)
+        deprecation.at(self.region, self.image()["ImageId"], when)
         return f"deprecated from {when}"
 
     def protect(self, _run: Run) -> str:

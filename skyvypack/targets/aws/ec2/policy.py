@@ -55,7 +55,8 @@ def needed(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     tagged = {"StringEquals": {f"aws:ResourceTag/{marks.PREFIX}name": name}}
     sharing = settings["users"] or settings["organizations"] or settings["public"]
     extras = [
-        *(["ec2:EnableImageDeprecation"] if settings["deprecate_at"] else []),
+        *(["ec2:EnableImageDeprecation"] if settings["deprecate_at"] or settings["deprecate_after"] else []),
+        *(["ec2:DisableImageDeprecation"] if settings["deprecate_after"] else []),
         *(["ec2:EnableImageDeregistrationProtection"] if settings["protect"] else []),
     ]
     by_s3 = settings["upload"] == "s3"
