@@ -143,10 +143,14 @@ def build(
     # Without -force: an output folder that exists is not ours to remove.
     argv = ["packer", "build", "-machine-readable", "-color=false", *_arguments(variables), "."]
     given = dict(environment or {})
-    environment = _environment(secrets) | given | {
-        "PACKER_CACHE_DIR": str(scratch / "packer_cache"),
-        "TMPDIR": _temporary(scratch, folder),
-    }
+    environment = (
+        _environment(secrets)
+        | given
+        | {
+            "PACKER_CACHE_DIR": str(scratch / "packer_cache"),
+            "TMPDIR": _temporary(scratch, folder),
+        }
+    )
     with progress.stage(STAGE, "Packer boots, configures and seals the guest"):
         hidden = (*(secrets or {}).values(), *given.values())
         screen = Console(console or scratch / "no-console", scale)

@@ -24,7 +24,7 @@ _ISO = Base("iso", url="https://image.example/debian-13-netinst.iso", checksum="
 _SETTINGS = {
     "accelerator": "kvm",
     "disk_interface": "virtio-scsi",
-    "arguments": {"cores": 2, "efi_boot": True, "ssh_host_port_min": 4000},
+    "arguments": {"cores": 2, "efi_boot": True, "host_port_min": 4000},
 }
 _CASES: Mapping[str, Spec] = {
     "bootstrap": _PLAIN,

@@ -34,6 +34,7 @@ PURE = (
     "recipe.py",
     "render.py",
     "hcl/*.py",
+    "importer/*.py",
     "lint/*.py",
     "spec/*.py",
     "targets/*.py",

@@ -11,6 +11,7 @@ from skyvypack import __version__
 from skyvypack.cli.bake_verbs import bake, verify
 from skyvypack.cli.cache_verbs import cache
 from skyvypack.cli.host_verbs import completion, doctor
+from skyvypack.cli.import_verb import import_
 from skyvypack.cli.iso_verb import iso
 from skyvypack.cli.lint_verb import lint
 from skyvypack.cli.list_verbs import roles, schema, targets
@@ -37,7 +38,7 @@ def cli(debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7d ms  %(name)s: %(message)s")
 
 
-_SPEC = (init, validate, render, lint, bake, verify)
+_SPEC = (init, import_, validate, render, lint, bake, verify)
 _REGISTRAR = (register, describe, retire, reap)
 _REST = (iso, user_data, roles, targets, doctor, cache, schema, completion)
 

@@ -15,13 +15,13 @@ from skyvypack.lint.module import Declared, Document, Module
 from skyvypack.lint.setting import Setting
 from skyvypack.lint.walk import uses
 
-_SECRET_NAME = re.compile(
+SECRET_NAME = re.compile(
     r"(?:^|_)(?:password|passwd|passphrase|secret|secret_key|secret_access_key|access_token|auth_token|api_key|api_token"
     r"|token|private_key|credentials?)$",
     re.IGNORECASE,
 )
 # Forms that are secrets whatever they are called: each provider's own documentation says how its keys begin.
-_SECRET_TEXT = re.compile(
+SECRET_TEXT = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|\bgh[pousr]_[A-Za-z0-9]{36,}\b"
@@ -66,19 +66,19 @@ def _value(document: Document, name: str, value: Any) -> Iterator[Finding]:
         for key, inner in value.fields.items():
             word = key.name if isinstance(key, Identifier) else document.syntax.plain(key)
             yield from _value(document, word or "", inner)
-    elif _SECRET_NAME.search(name) and _stands_in_clear(document, value):
+    elif SECRET_NAME.search(name) and _stands_in_clear(document, value):
         yield document.finding(catalog.SECRET, value.span, f"the value of {name} stands in clear")
 
 
 def _stands_in_clear(document: Document, value: Any) -> bool:
     plain = document.syntax.plain(value)
-    return plain is not None and not _FILLED_IN.fullmatch(plain) and not _SECRET_TEXT.search(plain)
+    return plain is not None and not _FILLED_IN.fullmatch(plain) and not SECRET_TEXT.search(plain)
 
 
 def _secret_texts(document: Document) -> Iterator[Finding]:
     """A secret by its looks, in any string."""
     for start, template in sorted(document.syntax.templates.items()):
-        if match := _SECRET_TEXT.search(template.text):
+        if match := SECRET_TEXT.search(template.text):
             shown = match.group()[:4]
             message = f"a key or token stands in clear, beginning {shown}…"
             yield document.finding(catalog.SECRET, Span(start, template.end), message)
@@ -89,13 +89,14 @@ def _variables(module: Module) -> Iterator[Finding]:
         for one in declarations:
             if not one.document.reported:
                 continue
-            if (_SECRET_NAME.search(name) or _sensitive(one)) and _stands_in_clear(one.document, one.value):
+            if (SECRET_NAME.search(name) or is_sensitive(one)) and _stands_in_clear(one.document, one.value):
                 assert one.value
                 message = f"the default of variable {name} stands in clear"
                 yield one.document.finding(catalog.SECRET, one.value.span, message)
 
 
-def _sensitive(declared: Declared) -> bool:
+def is_sensitive(declared: Declared) -> bool:
+    """Whether a variable or local says that it is sensitive."""
     value = declared.attribute("sensitive")
     return isinstance(value, Literal) and isinstance(value.value, Boolean) and value.value.raw() is True
 
@@ -105,7 +106,7 @@ def _not_sensitive(module: Module) -> Iterator[Finding]:
     feeds = {name for document in module.linted() for name in _feeding(document, document.syntax.body)}
     for name, declarations in module.variables.items():
         for one in declarations:
-            called = _SECRET_NAME.search(name) is not None or name in feeds
+            called = SECRET_NAME.search(name) is not None or name in feeds
             said = one.attribute("sensitive") is not None
             if one.document.reported and one.block and called and not said:
                 message = f"variable {name} holds a secret and is not sensitive"
@@ -116,7 +117,7 @@ def _feeding(document: Document, stmts: Iterable[Stmt]) -> Iterator[str]:
     for stmt in stmts:
         if isinstance(stmt, Block) and stmt.type.name != "variable":
             yield from _feeding(document, stmt.body)
-        elif isinstance(stmt, Attribute) and _SECRET_NAME.search(stmt.key.name):
+        elif isinstance(stmt, Attribute) and SECRET_NAME.search(stmt.key.name):
             for use in uses(document.syntax, stmt.value):
                 if use.parts[0] == "var" and len(use.parts) == 2 and isinstance(stmt.value, GetAttr):
                     yield use.parts[1]

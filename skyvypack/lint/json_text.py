@@ -51,18 +51,23 @@ _INNER: dict[str, Labels] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Value:
+class Value:
+    """A JSON value and where it stands."""
+
     start: int
     end: int
     data: Any
 
 
 @dataclass(slots=True)
-class _Reader:
+class Reader:
+    """Reads JSON and keeps positions."""
+
     text: str
     depth: int = 0
 
-    def value(self, at: int) -> _Value:
+    def value(self, at: int) -> Value:
+        """What begins at a position; raises `Malformed`."""
         at = self.blank(at)
         first = self.text[at : at + 1]
         if first in ("{", "["):
@@ -76,33 +81,37 @@ class _Reader:
             return self.string(at)
         for word, data in (("true", True), ("false", False), ("null", None)):
             if self.text.startswith(word, at):
-                return _Value(at, at + len(word), data)
+                return Value(at, at + len(word), data)
         if number := _NUMBER.match(self.text, at):
             whole = number[1] is None and number[2] is None
-            return _Value(at, number.end(), int(number[0]) if whole else float(number[0]))
+            return Value(at, number.end(), int(number[0]) if whole else float(number[0]))
         raise Malformed("a JSON value is missing here" if first else "the text ends too early", at)
 
     def blank(self, at: int) -> int:
+        """The first position that is no white space."""
         match = _SPACE.match(self.text, at)
         return match.end() if match else at
 
-    def string(self, at: int) -> _Value:
+    def string(self, at: int) -> Value:
+        """The string that begins at a position; raises `Malformed`."""
         if self.text[at : at + 1] != '"':
             raise Malformed("a JSON string is missing here", at)
         try:
             data, end = scanstring(self.text, at + 1)
         except JSONDecodeError as error:
             raise Malformed(error.msg.lower(), error.pos) from None
-        return _Value(at, end, data)
+        return Value(at, end, data)
 
-    def array(self, start: int) -> _Value:
+    def array(self, start: int) -> Value:
+        """The array that begins at a position; raises `Malformed`."""
         items, at = [], self.blank(start + 1)
         while self.text[at : at + 1] != "]":
             items.append(self.value(at))
             at = self.next(items[-1].end, "]")
-        return _Value(start, at + 1, items)
+        return Value(start, at + 1, items)
 
-    def object(self, start: int) -> _Value:
+    def object(self, start: int) -> Value:
+        """The object that begins at a position: pairs of key and value by number, for keys may be there twice."""
         items, at = [], self.blank(start + 1)
         while self.text[at : at + 1] != "}":
             key = self.string(at)
@@ -111,9 +120,10 @@ class _Reader:
                 raise Malformed("a colon is missing here", at)
             items.append((key, self.value(at + 1)))
             at = self.next(items[-1][1].end, "}")
-        return _Value(start, at + 1, dict(enumerate(items)))
+        return Value(start, at + 1, dict(enumerate(items)))
 
     def next(self, at: int, closing: str) -> int:
+        """Where the next item begins, or what closes; raises `Malformed`."""
         at = self.blank(at)
         if self.text[at : at + 1] == ",":
             following = self.blank(at + 1)
@@ -126,15 +136,17 @@ class _Reader:
 
 
 @dataclass(slots=True)
-class _Nodes:
+class Nodes:
+    """Makes HCL's nodes of JSON values."""
+
     text: str
     templates: dict[int, Template] = field(default_factory=dict)
 
-    def body(self, value: _Value, labels: Labels) -> list[Stmt]:
+    def body(self, value: Value, labels: Labels) -> list[Stmt]:
         """What stands in a block; a list of objects is several blocks."""
         return list(self._statements(value, labels))
 
-    def _statements(self, value: _Value, labels: Labels) -> Iterator[Stmt]:
+    def _statements(self, value: Value, labels: Labels) -> Iterator[Stmt]:
         if not isinstance(value.data, dict):
             raise Malformed("an object is missing here", value.start)
         for key, inner in value.data.values():
@@ -143,26 +155,28 @@ class _Nodes:
             if key.data in labels:
                 yield from self._blocks(key, inner, labels[key.data], [])
             else:
-                yield Attribute(self._name(key), self.expression(inner), span=_span(key.start, inner.end))
+                yield Attribute(self.name(key), self.expression(inner), span=span_of(key.start, inner.end))
 
-    def _blocks(self, key: _Value, value: _Value, count: int, labels: list[_Value]) -> Iterator[Stmt]:
+    def _blocks(self, key: Value, value: Value, count: int, labels: list[Value]) -> Iterator[Stmt]:
         for one in value.data if isinstance(value.data, list) else [value]:
             if count and isinstance(one.data, dict):
                 for label, inner in one.data.values():
                     yield from self._blocks(key, inner, count - 1, [*labels, label])
             else:
-                names: list[Any] = [self._literal(label) for label in labels]
+                names: list[Any] = [self.literal(label) for label in labels]
                 body = self.body(one, _INNER.get(key.data, {}))
-                yield Block(self._name(key), names, body, span=_span(key.start, one.end))
+                yield Block(self.name(key), names, body, span=span_of(key.start, one.end))
 
-    def _name(self, key: _Value) -> Identifier:
-        return Identifier(key.data, span=_span(key.start, key.end))
+    def name(self, key: Value) -> Identifier:
+        """The name of an attribute or block."""
+        return Identifier(key.data, span=span_of(key.start, key.end))
 
-    def expression(self, value: _Value) -> Expression:
-        span = _span(value.start, value.end)
+    def expression(self, value: Value) -> Expression:
+        """The node of a value."""
+        span = span_of(value.start, value.end)
         match value.data:
             case str():
-                return self._literal(value)
+                return self.literal(value)
             case bool():
                 return Literal(Boolean(value.data, span=span), span=span)
             case int():
@@ -173,14 +187,14 @@ class _Nodes:
                 return ArrayExpression([self.expression(item) for item in value.data], span=span)
             case dict():
                 pairs: dict[Expression, Expression] = {
-                    self._literal(key): self.expression(item) for key, item in value.data.values()
+                    self.literal(key): self.expression(item) for key, item in value.data.values()
                 }
                 return ObjectExpression(pairs, span=span)
         return Literal(Null(span=span), span=span)
 
-    def _literal(self, value: _Value) -> Literal:
+    def literal(self, value: Value) -> Literal:
         """A string; what is interpolated in it is found at its place, as long as no escape comes before it."""
-        span = _span(value.start, value.end)
+        span = span_of(value.start, value.end)
         found = scan(f"{_OPENING}{value.data}{_CLOSING}")
         shift = value.start + 1 - len(_OPENING)
         for start, template in found.templates.items():
@@ -192,7 +206,8 @@ class _Nodes:
         return Literal(String(value.data, span=span), span=span)
 
 
-def _span(start: int, end: int) -> SourceSpan:
+def span_of(start: int, end: int) -> SourceSpan:
+    """A span, as pyhcl2's nodes have it."""
     return SourceSpan(start, end, source_id=_SOURCE)
 
 
@@ -202,11 +217,11 @@ def read(text: str) -> Syntax:
     Raises:
         Malformed: with the position of the first thing that is wrong.
     """
-    reader = _Reader(text)
+    reader = Reader(text)
     value = reader.value(0)
     if reader.blank(value.end) != len(text):
         raise Malformed("there is more after the end", reader.blank(value.end))
-    nodes = _Nodes(text)
+    nodes = Nodes(text)
     body = nodes.body(value, TOP)
     syntax = Syntax(text, body, nodes.templates, ())
     for template in nodes.templates.values():

@@ -44,10 +44,14 @@ class Document:
         self._lines += [match.end() for match in re.finditer("\n", self.text)]
         try:
             _refuse_other_bytes(self.text)
-            self.syntax = json_text.read(self.text) if self.is_json else syntax.read(self.text)
+            self.syntax = self.read()
         except Malformed as error:
             self.malformed = error
             self.syntax = Syntax(self.text, [], {}, ())
+
+    def read(self) -> Syntax:
+        """What its text says; raises `Malformed`."""
+        return json_text.read(self.text) if self.is_json else syntax.read(self.text)
 
     @property
     def is_json(self) -> bool:

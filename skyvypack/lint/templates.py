@@ -20,6 +20,7 @@ _FOR = re.compile(r"\{\s*for\s+[\w-]+\s*(?:,|in\s)")
 _HEREDOC = re.compile(r"<<-?([^\W\d][\w-]*)\r?\n")
 _QUOTED = re.compile(r'["\n]|\\.|\$\$\{|%%\{|[$%]\{', re.DOTALL)
 _IN_HEREDOC = re.compile(r"\n|\$\$\{|%%\{|[$%]\{")
+_STANDS_FOR = re.compile(r'\\(?:[nrt"\\]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|\$\$\{|%%\{')
 _ESCAPE = re.compile(r'\\(?:[nrt"\\]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})')
 _DIRECTIVE = re.compile(r"~?\s*(if|else|endif|for|endfor)\b")
 _LOOP = re.compile(r"\s*([\w-]+)\s*(?:,\s*([\w-]+)\s*)?in\b")
@@ -82,13 +83,14 @@ def unescape(quoted: str) -> str:
     >>> unescape(r'a\n\"b\" $${c}')
     'a\n"b" ${c}'
     """
-    if "\\" in quoted:
-        quoted = _ESCAPE.sub(_unescaped, quoted)
-    return quoted.replace("$${", "${").replace("%%{", "%{")
+    # In one go: what an escape stands for begins no template.
+    return _STANDS_FOR.sub(_unescaped, quoted)
 
 
 def _unescaped(match: re.Match[str]) -> str:
     code = match.group()[1:]
+    if code in ("${", "%{"):
+        return code
     if code[0] in "uU":
         number = int(code[1:], 16)
         return chr(number) if number < 0x110000 else "\ufffd"

@@ -28,6 +28,15 @@ and its module `source`, which is pure:
 ``remastered(spec)``
     whether base iso starts from an installer that `installer.sh` made; a target without it has no base iso. Where it
     does not, the platform holds the installer, which is told what to do.
+
+and its module `reverse`, for `import`, which is pure too:
+
+``BUILDERS``
+    the builders whose arguments it knows; no other target has them.
+``ARGUMENTS``
+    by an argument's name, below that of its block (``disks.disk_size``): an `importer.carry.Carry`.
+``finish(draft)``
+    what only the whole template says, such as the kind of base.
 """
 
 from __future__ import annotations
@@ -62,6 +71,19 @@ def source(target: str) -> ModuleType:
     """
     _require(target)
     return import_module(f"{__name__}.{target}.source")
+
+
+def reverse(target: str) -> ModuleType:
+    """The module that says what becomes of a template's arguments in a spec.
+
+    Args:
+        target: its name.
+
+    Raises:
+        InputError: no such target.
+    """
+    _require(target)
+    return import_module(f"{__name__}.{target}.reverse")
 
 
 def datasources(target: str) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ GOLDENS = sorted((Path(__file__).parent.parent / "goldens").glob("*/*.pkr.hcl"))
 
 
 @pytest.mark.parametrize("version", ["1.6.6", "latest"])
-def test_no_error_in_what_we_write(version: str) -> None:
-    """Every golden of a dialect is free of errors when it is judged by that dialect."""
+def test_nothing_in_what_we_write(version: str) -> None:
+    """The linter finds nothing in a golden of a dialect, not even to note, but for what a comment justifies."""
     files = [path for path in GOLDENS if path.parent.name.endswith(f"-{version}")]
     assert len(files) > 10
     found = [
@@ -23,6 +23,5 @@ def test_no_error_in_what_we_write(version: str) -> None:
         for one in lint(
             {f"{path.parent.name}.pkr.hcl": path.read_text(encoding="utf-8")}, dialect=dialect.named(version)
         )
-        if one.severity == "error"
     ]
     assert found == []

@@ -26,9 +26,7 @@ def test_a_clone_of_the_channel_is_deployed(cluster: Any, do: Any, tmp_path: Pat
     do("1.1.0", content=b"newer")
     ours = {name: cluster.settings()[name] for name in ("url", "username", "ca_file", "storage", "disk_format")}
     spec = tmp_path / "skyvypack.yaml"
-    spec.write_text(
-        yaml.safe_dump({"name": "web", "version": "1.0.0", "roles": ["ssh"], "targets": {"proxmox": ours}})
-    )
+    spec.write_text(yaml.safe_dump({"name": "web", "version": "1.0.0", "roles": ["ssh"], "targets": {"proxmox": ours}}))
     address = runpy.run_path(str(EXAMPLE))["deploy"](spec, "stable", "web1")
     assert address == ADDRESS
     vm = next(one for one in cluster.served.pve.vms if one.name == "web1")

@@ -95,7 +95,11 @@ def _variables(wishes: Wishes) -> list[Block]:
         pieces.needed("proxmox_username", settings["username"], "Account, such as packer@pve.", "PROXMOX_USERNAME"),
         *secrets,
         pieces.needed("node", settings["node"], "Node of the cluster, where the template is made."),
-        pieces.needed("storage", settings["storage"], "Storage of the template's disks."),
+        *(
+            [pieces.needed("storage", settings["storage"], "Storage of the template's disks.")]
+            if spec.base.kind == "iso"
+            else []  # a clone's disks are where its source's are
+        ),
         pieces.needed("bridge", settings["bridge"], "Bridge of the node, that the network card is on."),
         *(pieces.installer_variables() if remastered(spec) else image),
     ]

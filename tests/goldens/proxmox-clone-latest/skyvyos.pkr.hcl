@@ -58,17 +58,6 @@ variable "node" {
   }
 }
 
-variable "storage" {
-  type        = string
-  description = "Storage of the template's disks."
-  default     = "local-lvm"
-
-  validation {
-    condition     = var.storage != ""
-    error_message = "Give storage."
-  }
-}
-
 variable "bridge" {
   type        = string
   description = "Bridge of the node, that the network card is on."

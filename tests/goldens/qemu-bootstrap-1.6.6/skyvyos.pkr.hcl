@@ -88,7 +88,9 @@ source "qemu" "skyvyos-server" {
   ]
 
   # The guest writes to an overlay; what it starts from never changes.
-  iso_url          = local.disk
+  iso_url = local.disk
+
+  # Nothing is downloaded: the layer is made on this machine. skyvypack:ignore checksum-none
   iso_checksum     = var.disk_checksum
   disk_image       = true
   use_backing_file = true

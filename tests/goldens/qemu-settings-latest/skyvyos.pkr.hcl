@@ -74,17 +74,17 @@ locals {
 }
 
 source "qemu" "bench" {
-  accelerator       = var.accelerator
-  machine_type      = "q35"
-  cpus              = 4
-  memory            = 4096
-  net_device        = "virtio-net"
-  headless          = true
-  disable_vnc       = true
-  cpu_model         = "max"
-  cores             = 2
-  efi_boot          = true
-  ssh_host_port_min = 4000
+  accelerator   = var.accelerator
+  machine_type  = "q35"
+  cpus          = 4
+  memory        = 4096
+  net_device    = "virtio-net"
+  headless      = true
+  disable_vnc   = true
+  cpu_model     = "max"
+  cores         = 2
+  efi_boot      = true
+  host_port_min = 4000
 
   # No screen; the console is logged; only this host reaches SSH. The layer has no boot loader yet: QEMU loads its kernel.
   qemuargs = [
@@ -98,7 +98,9 @@ source "qemu" "bench" {
   ]
 
   # The guest writes to an overlay; what it starts from never changes.
-  iso_url          = local.disk
+  iso_url = local.disk
+
+  # Nothing is downloaded: the layer is made on this machine. skyvypack:ignore checksum-none
   iso_checksum     = var.disk_checksum
   disk_image       = true
   use_backing_file = true
