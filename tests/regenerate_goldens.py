@@ -10,11 +10,14 @@ from pathlib import Path
 from target_cases import CASES
 
 from skyvypack.bundle import Bundle
+from skyvypack.importer import import_template
 from skyvypack.render import render
 from skyvypack.spec.model import Base, Machine, Spec
 from skyvypack.targets import settings_rules
 
 GOLDENS = Path(__file__).parent / "goldens"
+# Templates in the style of those that people have; beside each the spec that it becomes.
+TEMPLATES = Path(__file__).parent / "importer" / "templates"
 DIALECTS = ("1.6.6", "latest")
 
 # Without roles: theirs are tests of their own, and a change in one should not touch these.
@@ -62,8 +65,19 @@ def goldens(bundle: Bundle) -> dict[str, str]:
     return {path: text for path, text in bundle.files.items() if not path.endswith(".sh") and path not in same}
 
 
+def imports() -> dict[Path, str]:
+    """The spec that each template becomes, by the file it is kept in."""
+    templates = [path for path in TEMPLATES.iterdir() if path.suffix in (".hcl", ".json")]
+    return {
+        TEMPLATES / f"{path.name}.yaml": import_template({path.name: path.read_text(encoding="utf-8")}).text
+        for path in sorted(templates)
+    }
+
+
 def main() -> None:
-    """Write every golden folder anew."""
+    """Write every golden folder anew, and what templates become."""
+    for path, text in imports().items():
+        path.write_text(text, encoding="utf-8")
     shutil.rmtree(GOLDENS, ignore_errors=True)
     for name, bundle in bundles().items():
         for path, text in goldens(bundle).items():

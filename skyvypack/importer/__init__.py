@@ -160,7 +160,7 @@ def _carry(draft: Draft, reverse: ModuleType, source: Source) -> None:
                 _pass_on(draft, given)
         except Refused as error:
             secret = isinstance(given.value, Unknown) and given.value.secret
-            draft.leave("secret" if secret else "lost", given, str(error))
+            draft.leave("secret" if secret else "lost", given, str(error), error.environment)
     try:
         reverse.finish(draft)
     except Refused as error:
@@ -263,7 +263,9 @@ def _release(draft: Draft, source: Source) -> None:
 def _others(found: Sequence[Source], chosen: Source) -> Iterator[Leftover]:
     for other in found:
         if other is not chosen:
-            reason = f"is another source; it makes another spec: --source {other.label}"
+            known = schema.builders().get(other.builder) in _builders()
+            more = f"makes another spec: --source {other.label}" if known else "is of a builder that is not known"
+            reason = f"is another source, which {more}"
             yield Leftover("lost", f"source {other.label}", other.file, other.line, reason)
 
 

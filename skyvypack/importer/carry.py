@@ -30,7 +30,16 @@ OWN_INSTALLER = "build/installer.iso"
 
 
 class Refused(Exception):
-    """Why an argument is not carried over: words that may follow its name, without its value."""
+    """Why an argument is not carried over.
+
+    Args:
+        reason: words that may follow its name, without its value.
+        environment: the variable that may give it all the same; empty for none.
+    """
+
+    def __init__(self, reason: str, environment: str = "") -> None:
+        super().__init__(reason)
+        self.environment = environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Leftover:
         file: where it stands.
         line: where it stands, from 1; 0 for none.
         reason: words that may follow `what`.
-        environment: the variable that a secret is fed by; empty for none.
+        environment: the variable that it is fed by instead; empty for none.
     """
 
     kind: Kind
@@ -175,7 +184,9 @@ def into(*place: str, read: Read = lambda value: value, environment: str = "") -
     """
 
     def carry(draft: Draft, given: Given) -> None:
-        if environment and isinstance(given.value, Unknown) and given.value.environment == environment:
+        if environment and isinstance(given.value, Unknown):
+            if given.value.environment != environment:
+                raise Refused(given.value.why, environment)
             return
         value = known(given)
         if value is None or value == "":
@@ -343,9 +354,10 @@ COMMUNICATOR: Mapping[str, Carry] = {
     "ssh_password": secret(),
     "ssh_private_key_file": own("./build/id_ed25519", why=_OWN_ACCOUNT),
     "ssh_private_key": secret(),
-    "ssh_key_passphrase": secret(),
     "ssh_timeout": setting("ssh_timeout"),
     "ssh_wait_timeout": setting("ssh_timeout"),
+}
+SHUTDOWN: Mapping[str, Carry] = {
     "shutdown_command": own("sudo sh /tmp/skyvypack-seal.sh"),
     "shutdown_timeout": own("15m"),
 }
@@ -355,7 +367,6 @@ INSTALLATION: Mapping[str, Carry] = {
     "http_directory": own("./build/http", why=_ANSWERED),
     "boot_wait": own("5s", why=_ANSWERED),
     "boot_command": own(why=_ANSWERED),
-    "boot_key_interval": own(why=_ANSWERED),
     "boot_keygroup_interval": own(why=_ANSWERED),
 }
 CLOUD_INIT_DISC: Mapping[str, Carry] = {

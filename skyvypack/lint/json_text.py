@@ -198,6 +198,8 @@ class Nodes:
         found = scan(f"{_OPENING}{value.data}{_CLOSING}")
         shift = value.start + 1 - len(_OPENING)
         for start, template in found.templates.items():
+            if not start:
+                continue  # the string itself; its place by this shift is another's
             holes = tuple(replace(hole, shift=shift) for hole in template.holes)
             self.templates[start + shift] = replace(template, holes=holes)
         whole = found.templates[0]

@@ -78,3 +78,13 @@ def test_any_json_is_read() -> None:
     assert found("{}") == []
     value = {"a": [1, -1.5e3, True, None, "x", {"b": {}}], "c": 'ü\n"', "d": "$${x}"}
     assert found(json.dumps({"locals": value}), ignore=["unused-local"]) == []
+
+
+def test_short_strings_keep_their_own_text() -> None:
+    """A string's text is not taken for that of one a few characters before it."""
+    from skyvypack.lint import json_text
+
+    text = '{"a":"1G","type":"v"}'
+    syntax = json_text.read(text)
+    texts = {start: template.plain for start, template in syntax.templates.items()}
+    assert texts == {text.index('"1G"'): "1G", text.index('"v"'): "v"}

@@ -119,6 +119,7 @@ def test_bytes_that_are_no_text() -> None:
 def test_escapes() -> None:
     """What stands between quotes is understood as HCL does."""
     assert unescape(r"a\n\t\"\\ é \U0001F600 $${x} %%{y}") == 'a\n\t"\\ é 😀 ${x} %{y}'
+    assert unescape(r"$\u0024{x} \\${y}") == "$${x} \\${y}"
 
 
 PIECES = [

@@ -56,9 +56,7 @@ def _tags(draft: Draft, given: Given) -> None:
     if any("{{" in value for value in kept.values()):
         raise carry.Refused("holds a template that Packer fills in when it runs")
     if kept:
-        draft.put_setting("tags", draft.setting("tags") or kept, f"{given.where} {given.path}")
-    if (draft.setting("tags") or {}) != kept:
-        draft.leave("changed", given, "differs from the AMI's tags, which all of them get")
+        draft.put_setting("tags", kept, f"{given.where} {given.path}")
 
 
 def _device(draft: Draft, given: Given) -> None:
@@ -95,8 +93,8 @@ ARGUMENTS: Mapping[str, Carry] = {
     "ami_org_arns": setting("organizations"),
     "deprecate_at": setting("deprecate_at"),
     "tags": _tags,
-    "run_tags": _tags,
-    "snapshot_tags": _tags,
+    "run_tags": own(why="the AMI's tags go on all that is made"),
+    "snapshot_tags": own(why="the AMI's tags go on all that is made"),
     "deregistration_protection.enabled": setting("protect"),
     "encrypt_boot": setting("encrypt"),
     "kms_key_id": setting("kms_key"),

@@ -11,6 +11,7 @@ BUILDERS = ("hyperv-iso",)
 
 ARGUMENTS: Mapping[str, Carry] = {
     **carry.COMMUNICATOR,
+    **carry.SHUTDOWN,
     **carry.INSTALLATION,
     **carry.IMAGE,
     "generation": into("machine", "firmware", read=choice({1: "bios", 2: "uefi", "1": "bios", "2": "uefi"})),

@@ -81,6 +81,7 @@ def _topology(draft: Draft, text: str, note: str) -> None:
 
 ARGUMENTS: Mapping[str, Carry] = {
     **carry.COMMUNICATOR,
+    **carry.SHUTDOWN,
     **carry.INSTALLATION,
     **carry.CLOUD_INIT_DISC,
     **carry.IMAGE,

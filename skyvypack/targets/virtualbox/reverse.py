@@ -45,6 +45,7 @@ def _commands(draft: Draft, given: Given) -> None:
 
 ARGUMENTS: Mapping[str, Carry] = {
     **carry.COMMUNICATOR,
+    **carry.SHUTDOWN,
     **carry.INSTALLATION,
     **carry.CLOUD_INIT_DISC,
     **carry.IMAGE,

@@ -32,6 +32,7 @@ def _lines(draft: Draft, given: Given) -> None:
 
 ARGUMENTS: Mapping[str, Carry] = {
     **carry.COMMUNICATOR,
+    **carry.SHUTDOWN,
     **carry.INSTALLATION,
     **carry.IMAGE,
     "guest_os_type": setting("guest_os_type"),

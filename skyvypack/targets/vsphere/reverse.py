@@ -32,6 +32,7 @@ def _stored(draft: Draft, given: Given) -> None:
 
 ARGUMENTS: Mapping[str, Carry] = {
     **carry.COMMUNICATOR,
+    **carry.SHUTDOWN,
     **carry.INSTALLATION,
     **carry.CLOUD_INIT_DISC,
     **carry.IMAGE,
