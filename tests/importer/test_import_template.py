@@ -92,7 +92,7 @@ def test_every_way_back_is_for_an_argument_that_there_is() -> None:
 
 
 # Names that templates of the first years have, from before Packer 1.6.
-OLDER = {"ssh_wait_timeout", "ram_size", "iso_checksum_type", "cpu", "security_group_id"}
+OLDER = {"ssh_wait_timeout", "boot_iso.iso_checksum_type", "ram_size", "iso_checksum_type", "cpu", "security_group_id"}
 
 
 def names(facts: Any, within: str = "") -> set[str]:
