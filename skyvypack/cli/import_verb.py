@@ -44,11 +44,11 @@ _TITLES = {
 @click.option("--source", default="", metavar="BUILDER.NAME", help="Of several sources, the one to make a spec of.")
 @json_option
 def import_(paths: tuple[Path, ...], output: Path, source: str, as_json: bool) -> None:
-    """Make a spec of a Packer template, and say what did not come along.
+    """Make a spec of a Packer template, ours or anyone's.
 
     PATHS are a template's files or its folder: HCL, Packer's JSON, the old JSON with `builders`, and files of values.
-    Packer is not needed. Secrets are never copied: the report says by which variable of the environment to
-    feed them.
+    Packer is not needed. What did not come along is listed; secrets never do: the report says by which variable of the
+    environment to feed them.
     """
     from skyvypack import template_files
     from skyvypack.importer import import_template
