@@ -6,20 +6,17 @@ Generation 2 is UEFI, 1 is BIOS.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref
+from skyvypack.hcl import Block, Document, Ref
 from skyvypack.spec.model import Spec
-from skyvypack.targets import pieces
+from skyvypack.targets import desktops, pieces
 from skyvypack.targets.bases import LOCAL, builder_of
-from skyvypack.targets.qemu import source as local
+from skyvypack.targets.desktops import Body, remastered, scripts
 from skyvypack.targets.wishes import Wishes
 
 _BY_BASE = {**LOCAL, "iso": "hyperv-iso"}
 BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
-
-Body: TypeAlias = "list[Attribute | Block]"
+__all__ = ["BUILDERS", "builder", "document", "remastered", "scripts"]
 
 
 def builder(spec: Spec) -> str:
@@ -34,20 +31,6 @@ def builder(spec: Spec) -> str:
     return builder_of(spec, "hyperv", _BY_BASE)
 
 
-def scripts(spec: Spec) -> list[str]:
-    """The scripts that run in the guest, by their paths in the bundle."""
-    return local.scripts(spec)
-
-
-def remastered(spec: Spec) -> bool:
-    """Whether the build starts from an installer that `installer.sh` made.
-
-    Args:
-        spec: what to bake.
-    """
-    return spec.base.kind == "iso"
-
-
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -58,13 +41,7 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     Raises:
         InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
     """
-    name = builder(spec)
-    if spec.base.kind in LOCAL:
-        return local.document(spec, dialect)
-    wishes = Wishes(spec, "hyperv", name, dialect)
-    body = [*_machine(wishes), *_disk(wishes), *_end(wishes)]
-    steps = pieces.sealed(scripts(spec))
-    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local(), *pieces.installer_locals()])
+    return desktops.document(spec, dialect, "hyperv", builder(spec), _variables, _body)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -76,6 +53,11 @@ def _variables(wishes: Wishes) -> list[Block]:
     ]
 
 
+def _body(wishes: Wishes) -> Body:
+    left = desktops.end(wishes, temp_path=wishes.setting("temp_path"), guest_additions_mode="disable")
+    return [*_machine(wishes), *_disk(wishes), *left]
+
+
 def _machine(wishes: Wishes) -> Body:
     machine, settings = wishes.spec.machine, wishes.settings
     uefi = machine.firmware == "uefi"
@@ -84,7 +66,7 @@ def _machine(wishes: Wishes) -> Body:
         wishes.refuse("targets.hyperv.tpm needs machine.firmware uefi")
     return [
         *wishes.group(
-            "The machine, as clones will have it.",
+            desktops.MACHINE,
             generation=2 if uefi else 1,
             cpus=machine.cpus,
             memory=machine.memory,
@@ -104,24 +86,9 @@ def _machine(wishes: Wishes) -> Body:
 def _disk(wishes: Wishes) -> Body:
     return [
         *wishes.group(
-            "The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.",
+            desktops.INSTALLS,
             **pieces.INSTALLER,
             disk_size=wishes.spec.machine.disk * 1024,
             disk_block_size=wishes.setting("disk_block_size"),
         )
-    ]
-
-
-def _end(wishes: Wishes) -> Body:
-    return [
-        *wishes.group(
-            "What is left on this machine.",
-            vm_name=pieces.versioned_name(wishes.spec),
-            temp_path=wishes.setting("temp_path"),
-            output_directory=Ref("local.output_directory"),
-            headless=Ref("var.headless"),
-            guest_additions_mode="disable",
-        ),
-        *pieces.communicator(),
-        *pieces.shutdown(),
     ]

@@ -7,20 +7,17 @@ and for an import in any version, `VBoxManage modifyvm` says them.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref, Value, variable
+from skyvypack.hcl import Block, Document, Ref, Value, variable
 from skyvypack.spec.model import Spec
-from skyvypack.targets import pieces
+from skyvypack.targets import desktops, pieces
 from skyvypack.targets.bases import LOCAL, builder_of
-from skyvypack.targets.qemu import source as local
+from skyvypack.targets.desktops import Body, remastered, scripts
 from skyvypack.targets.wishes import Setting, Wishes
 
 _BY_BASE = {**LOCAL, "iso": "virtualbox-iso", "clone": "virtualbox-ovf"}
 BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
-
-Body: TypeAlias = "list[Attribute | Block]"
+__all__ = ["BUILDERS", "builder", "document", "remastered", "scripts"]
 
 
 def builder(spec: Spec) -> str:
@@ -35,20 +32,6 @@ def builder(spec: Spec) -> str:
     return builder_of(spec, "virtualbox", _BY_BASE)
 
 
-def scripts(spec: Spec) -> list[str]:
-    """The scripts that run in the guest, by their paths in the bundle."""
-    return local.scripts(spec)
-
-
-def remastered(spec: Spec) -> bool:
-    """Whether the build starts from an installer that `installer.sh` made.
-
-    Args:
-        spec: what to bake.
-    """
-    return spec.base.kind == "iso"
-
-
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -59,15 +42,7 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     Raises:
         InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
     """
-    name = builder(spec)
-    if spec.base.kind in LOCAL:
-        return local.document(spec, dialect)
-    wishes = Wishes(spec, "virtualbox", name, dialect)
-    start = _import(wishes) if spec.base.kind == "clone" else _installation(wishes)
-    body = [*start, *_machine(wishes), *_end(wishes)]
-    steps = pieces.sealed(scripts(spec))
-    places = [pieces.output_local(), *(pieces.installer_locals() if remastered(spec) else [])]
-    return pieces.document(wishes, _variables(wishes), body, steps, places)
+    return desktops.document(spec, dialect, "virtualbox", builder(spec), _variables, _body)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -84,6 +59,13 @@ def _variables(wishes: Wishes) -> list[Block]:
     ]
 
 
+def _body(wishes: Wishes) -> Body:
+    start = _import(wishes) if wishes.spec.base.kind == "clone" else _installation(wishes)
+    # Guest additions are for desktops.
+    left = desktops.end(wishes, format=wishes.setting("export_format"), guest_additions_mode="disable")
+    return [*start, *_machine(wishes), *left]
+
+
 def _import(wishes: Wishes) -> Body:
     return [
         *wishes.group(source_path=Ref("var.source_path"), checksum=Ref("var.source_checksum")),
@@ -95,7 +77,7 @@ def _installation(wishes: Wishes) -> Body:
     discards = wishes.settings["disk_interface"] in ("sata", "scsi")
     return [
         *wishes.group(
-            "The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.",
+            desktops.INSTALLS,
             **pieces.INSTALLER,
             guest_os_type=wishes.setting("guest_os_type"),
             disk_size=wishes.spec.machine.disk * 1024,
@@ -117,7 +99,7 @@ def _machine(wishes: Wishes) -> Body:
     }
     own: dict[str, Value] = {"cpus": machine.cpus, "memory": machine.memory}
     if wishes.accepts("firmware"):
-        return [*wishes.group("The machine, as clones will have it.", **own, **modern)]
+        return [*wishes.group(desktops.MACHINE, **own, **modern)]
     sizes = {} if wishes.accepts("cpus") else {"cpus": machine.cpus, "memory": machine.memory}
     words = {
         **sizes,
@@ -131,18 +113,3 @@ def _machine(wishes: Wishes) -> Body:
     commands: Value = [["modifyvm", "{{ .Name }}", f"--{name}", str(value)] for name, value in words.items()]
     about = "The machine, as clones will have it; what this builder has no argument for, in VirtualBox's own words."
     return [*wishes.group(about, **({} if sizes else own), vboxmanage=commands)]
-
-
-def _end(wishes: Wishes) -> Body:
-    return [
-        *wishes.group(
-            "What is left on this machine; guest additions are for desktops.",
-            vm_name=pieces.versioned_name(wishes.spec),
-            output_directory=Ref("local.output_directory"),
-            format=wishes.setting("export_format"),
-            headless=Ref("var.headless"),
-            guest_additions_mode="disable",
-        ),
-        *pieces.communicator(),
-        *pieces.shutdown(),
-    ]

@@ -6,20 +6,17 @@ of an ESXi host is the target vsphere's: the plugin dropped its own way to ESXi 
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from skyvypack.dialect import Dialect
-from skyvypack.hcl import Attribute, Block, Document, Ref, Value
+from skyvypack.hcl import Block, Document, Ref, Value
 from skyvypack.spec.model import Spec
-from skyvypack.targets import pieces
+from skyvypack.targets import desktops, pieces
 from skyvypack.targets.bases import LOCAL, builder_of
-from skyvypack.targets.qemu import source as local
+from skyvypack.targets.desktops import Body, remastered, scripts
 from skyvypack.targets.wishes import Wishes
 
 _BY_BASE = {**LOCAL, "iso": "vmware-iso"}
 BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
-
-Body: TypeAlias = "list[Attribute | Block]"
+__all__ = ["BUILDERS", "builder", "document", "remastered", "scripts"]
 
 
 def builder(spec: Spec) -> str:
@@ -34,20 +31,6 @@ def builder(spec: Spec) -> str:
     return builder_of(spec, "vmware", _BY_BASE)
 
 
-def scripts(spec: Spec) -> list[str]:
-    """The scripts that run in the guest, by their paths in the bundle."""
-    return local.scripts(spec)
-
-
-def remastered(spec: Spec) -> bool:
-    """Whether the build starts from an installer that `installer.sh` made.
-
-    Args:
-        spec: what to bake.
-    """
-    return spec.base.kind == "iso"
-
-
 def document(spec: Spec, dialect: Dialect) -> Document:
     """The document: variables, locals, source and build.
 
@@ -58,13 +41,7 @@ def document(spec: Spec, dialect: Dialect) -> Document:
     Raises:
         InputError: the target cannot start from the spec's base, or the dialect cannot express a setting.
     """
-    name = builder(spec)
-    if spec.base.kind in LOCAL:
-        return local.document(spec, dialect)
-    wishes = Wishes(spec, "vmware", name, dialect)
-    body = [*_machine(wishes), *_disk(wishes), *_end(wishes)]
-    steps = pieces.sealed(scripts(spec))
-    return pieces.document(wishes, _variables(wishes), body, steps, [pieces.output_local(), *pieces.installer_locals()])
+    return desktops.document(spec, dialect, "vmware", builder(spec), _variables, _body)
 
 
 def _variables(wishes: Wishes) -> list[Block]:
@@ -75,6 +52,10 @@ def _variables(wishes: Wishes) -> list[Block]:
         pieces.needed("network", settings["network"], network),
         *pieces.export_variables(settings["headless"], "the finished machine"),
     ]
+
+
+def _body(wishes: Wishes) -> Body:
+    return [*_machine(wishes), *_disk(wishes), *desktops.end(wishes, format=wishes.setting("export_format"))]
 
 
 def _machine(wishes: Wishes) -> Body:
@@ -92,7 +73,7 @@ def _machine(wishes: Wishes) -> Body:
     data: Value = lines or None
     return [
         *wishes.group(
-            "The machine, as clones will have it.",
+            desktops.MACHINE,
             guest_os_type=wishes.setting("guest_os_type"),
             version=wishes.setting("hardware_version", _version(wishes)),
             cpus=machine.cpus,
@@ -124,24 +105,10 @@ def _firmware(wishes: Wishes) -> str:
 def _disk(wishes: Wishes) -> Body:
     return [
         *wishes.group(
-            "The installer holds every answer, and what cloud-init needs afterwards: nothing is typed.",
+            desktops.INSTALLS,
             **pieces.INSTALLER,
             disk_size=wishes.spec.machine.disk * 1024,
             disk_adapter_type=wishes.setting("disk_controller"),
             disk_type_id=str(wishes.settings["disk_type"]),
         )
-    ]
-
-
-def _end(wishes: Wishes) -> Body:
-    return [
-        *wishes.group(
-            "What is left on this machine.",
-            vm_name=pieces.versioned_name(wishes.spec),
-            output_directory=Ref("local.output_directory"),
-            format=wishes.setting("export_format"),
-            headless=Ref("var.headless"),
-        ),
-        *pieces.communicator(),
-        *pieces.shutdown(),
     ]

@@ -86,9 +86,9 @@ source "hyperv-iso" "skyvyos-server" {
 
   # What is left on this machine.
   vm_name              = "skyvyos-server-1.0.0"
-  temp_path            = "D:\\packer"
   output_directory     = local.output_directory
   headless             = var.headless
+  temp_path            = "D:\\packer"
   guest_additions_mode = "disable"
 
   # vendor-data makes this account; sealing removes it.

@@ -69,11 +69,11 @@ source "virtualbox-iso" "skyvyos-server" {
     ["modifyvm", "{{ .Name }}", "--nested-hw-virt", "off"],
   ]
 
-  # What is left on this machine; guest additions are for desktops.
+  # What is left on this machine.
   vm_name              = "skyvyos-server-1.0.0"
   output_directory     = local.output_directory
-  format               = "ova"
   headless             = var.headless
+  format               = "ova"
   guest_additions_mode = "disable"
 
   # vendor-data makes this account; sealing removes it.

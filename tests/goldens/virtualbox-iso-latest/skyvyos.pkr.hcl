@@ -73,11 +73,11 @@ source "virtualbox-iso" "skyvyos-server" {
   gfx_controller = "vmsvga"
   gfx_vram_size  = 16
 
-  # What is left on this machine; guest additions are for desktops.
+  # What is left on this machine.
   vm_name              = "skyvyos-server-1.0.0"
   output_directory     = local.output_directory
-  format               = "ova"
   headless             = var.headless
+  format               = "ova"
   guest_additions_mode = "disable"
 
   # vendor-data makes this account; sealing removes it.

@@ -81,8 +81,8 @@ source "vmware-iso" "skyvyos-server" {
   # What is left on this machine.
   vm_name          = "skyvyos-server-1.0.0"
   output_directory = local.output_directory
-  format           = "vmx"
   headless         = var.headless
+  format           = "vmx"
 
   # vendor-data makes this account; sealing removes it.
   communicator         = "ssh"
