@@ -32,6 +32,8 @@ class Machine:
             path = folder / "sys" / "class" / "block" / name
             path.mkdir(parents=True)
             (path / "size").write_text(f"{size * 2048}\n")
+        (folder / "modules" / "block").mkdir(parents=True)
+        (folder / "modules" / "block" / "virtio_blk.ko.xz").touch()
         (folder / "mounts").write_text(f"/dev/{medium} /cdrom iso9660 ro 0 0\n" if medium else "")
         fake_tool("list-devices", "".join(f"echo /dev/{name}\n" for name in disks) or ":")
         fake_tool("debconf-set", f'printf "%s=%s\\n" "$1" "$2" >> {folder}/answers')
@@ -52,6 +54,7 @@ class Machine:
                 "SKYVYOS_FOLDER": str(self.folder),
                 "SKYVYOS_HOOKS": str(self.folder / "hooks"),
                 "SKYVYOS_CONSOLE": str(console),
+                "SKYVYOS_MODULES": str(self.folder / "modules"),
                 "SKYVYOS_MOUNTS": str(self.folder / "mounts"),
                 "SKYVYOS_SYS": str(self.folder / "sys"),
             },
@@ -102,6 +105,16 @@ def test_refused(
     assert done.said.startswith("skyvypack: error: ")
     assert reason in done.said
     assert "nothing was written to any disk" in done.said
+
+
+def test_no_drivers(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """Where the mirror had none for the installer's kernel, that is the reason told, with the way out."""
+    machine = Machine(tmp_path, fake_tool, {})
+    (tmp_path / "modules" / "block" / "virtio_blk.ko.xz").unlink()
+    fake_tool("uname", "echo 6.12.117-amd64")
+    done = machine.run()
+    assert done.halted
+    assert "the mirror has no drivers for this installer's kernel 6.12.117-amd64: take an installer of" in done.said
 
 
 def test_a_person_chooses(tmp_path: Path, fake_tool: FakeTool) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fixture_types import FakeTool
 
 from skyvypack import command, installer, iso, targets
 from skyvypack.errors import InputError
@@ -116,6 +117,60 @@ def test_another_release_or_architecture(tmp_path: Path, info: str, reason: str)
     assert reason in caught.value.message
     assert info in caught.value.message
     assert not list(tmp_path.glob("out.iso*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("debian-installer-12-netboot-amd64", "the spec wants debian-installer-13-netboot-amd64 for trixie"),
+        ("debian-installer-13-netboot-arm64", "the spec wants debian-installer-13-netboot-amd64 for trixie"),
+        ("", "is no Debian package"),
+    ],
+)
+def test_another_netboot_installer(tmp_path: Path, name: str, reason: str) -> None:
+    """A package of another release or architecture, or none at all, is refused; nothing is written."""
+    source = tmp_path / "installer.deb"
+    source.write_bytes(b"rubbish")
+    if name:
+        control = tmp_path / "package" / "DEBIAN" / "control"
+        control.parent.mkdir(parents=True)
+        control.write_text(
+            f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: x\n"
+        )
+        command.run(["dpkg-deb", "--build", control.parent.parent, source])
+    with pytest.raises(InputError) as caught:
+        iso.remaster(bundle(tmp_path, source), source, tmp_path / "out.iso")
+    assert reason in caught.value.message
+    assert name in caught.value.message
+    assert not list(tmp_path.glob("out.iso*"))
+
+
+def test_no_space(tmp_path: Path, fake_tool: FakeTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk too full for the result is told before anything is made, with what is needed and what is free."""
+    source = disc(tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    fake_tool("df", "echo Filesystem 1024-blocks Used Available; echo /dev/sda1 1000000 989760 10240")
+    with pytest.raises(InputError, match=r"no space left in .*: \d+ MiB are needed, 10 are free"):
+        iso.remaster(bundle(tmp_path, source), source, tmp_path / "out.iso")
+    assert not list(tmp_path.glob("out.iso*"))
+    assert not list(temporary.iterdir())
+
+
+def test_disk_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When writing fails in the middle, nothing half-made is left, neither of the result nor of the work."""
+    source = disc(tmp_path)
+    folder = bundle(tmp_path, source)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    # No file may grow beyond 200 KiB: the initrd still fits, the disc does not.
+    script = f'ulimit -f 200; trap "" XFSZ; exec sh installer.sh --seed build "{source}" "{tmp_path}/out.iso"'
+    done = command.run(["bash", "-c", script], cwd=folder, check=False)
+    assert done.returncode == 1, done.stderr
+    assert not list(tmp_path.glob("out.iso*"))
+    assert not list(temporary.iterdir())
 
 
 def test_wrong_checksum(tmp_path: Path) -> None:

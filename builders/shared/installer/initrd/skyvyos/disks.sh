@@ -62,9 +62,18 @@ mkdir -p "$hooks"
 cp "$here/tidy.sh" "$hooks/93skyvyos"
 chmod +x "$hooks/93skyvyos"
 
+# A netboot installer loads its drivers from the mirror, which may hold those of another kernel only.
+driverless() {
+    [ -z "$(find "${SKYVYOS_MODULES:-/lib/modules/$(uname -r)}" -name 'virtio_blk.ko*' 2> /dev/null)" ]
+}
+
 present=$(disks_here)
 count=$(echo $present | wc -w)
-[ "$count" -gt 0 ] || refuse "no disk was found"
+if [ "$count" -eq 0 ]; then
+    ! driverless || refuse "no disk was found, and the mirror has no drivers for this installer's kernel $(uname -r): \
+take an installer of the mirror's point release, or an ISO that brings its own"
+    refuse "no disk was found"
+fi
 
 chosen=
 for wish in $DISKS; do

@@ -13,4 +13,13 @@ rmdir /target/etc/network 2> /dev/null
 sed -i '/^127\.0\.1\.1[[:space:]]/d' /target/etc/hosts
 ln -sfn ../run/systemd/resolve/stub-resolv.conf /target/etc/resolv.conf
 : > /target/etc/machine-id
+# What this ran from: firmware that prefers a disc would install again. The installer itself ejects only what it mounted.
+for drive in $(list-devices cd); do
+    chroot /target python3 - "$drive" << 'END' > /dev/null 2>&1
+import fcntl, os, sys
+drive = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+fcntl.ioctl(drive, 0x5329, 0)  # CDROM_LOCKDOOR
+fcntl.ioctl(drive, 0x5309)  # CDROMEJECT
+END
+done
 exit 0

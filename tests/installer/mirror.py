@@ -1,0 +1,313 @@
+"""A mirror on loopback that has the installer's own components (udebs) which the mirror in use lacks.
+
+Debian's installer loads its components from the mirror it installs from. Not every mirror has them: some carry no udebs
+at all, some the index of an older point release. What is missing is made here from what the mirror does have: modules
+from the kernel's package, programs from the packages of the same source, both by the archive's own list of which file
+belongs to which udeb. Everything else is passed on as it is, with Debian's signatures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import re
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+Fields = dict[str, str]
+_INDEX = "main/debian-installer/binary-amd64/Packages.xz"
+# What a paragraph says of a file, which is another one now.
+_OF_THE_FILE = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
+_PATIENCE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The mirror in use, one archive of it; what it gave of its pool is kept.
+
+    Args:
+        url: of the archive, without a slash at its end.
+        kept: folder of files that were fetched.
+    """
+
+    url: str
+    kept: Path
+
+    def read(self, path: str) -> bytes:
+        """One file; raises `urllib.error.URLError` where there is none."""
+        place = self.kept / hashlib.sha256(f"{self.url}/{path}".encode()).hexdigest()
+        if "pool/" in path and place.is_file():
+            return place.read_bytes()
+        with urllib.request.urlopen(self._address(path), timeout=_PATIENCE) as answer:
+            data: bytes = answer.read()
+        if "pool/" in path:
+            part = place.with_suffix(f".{threading.get_ident()}")
+            part.write_bytes(data)
+            part.rename(place)
+        return data
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a file."""
+        request = urllib.request.Request(self._address(path), method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE):
+                return True
+        except urllib.error.HTTPError:
+            return False
+
+    def _address(self, path: str) -> str:
+        return f"{self.url}/{urllib.parse.quote(path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Netboot:
+    """What a netboot installer's package says of itself.
+
+    Args:
+        kernel: its version, as in ``/lib/modules``.
+        held: versions of the udebs that are in its initrd, by name.
+    """
+
+    kernel: str
+    held: Mapping[str, str]
+
+    @classmethod
+    def read(cls, package: Path, folder: Path) -> Netboot:
+        """Read it; `folder` is for what is unpacked."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        image = "./usr/lib/debian-installer/images/*/amd64/text/debian-installer/amd64/initrd.gz"
+        script = (
+            'dpkg-deb --fsys-tarfile "$1" | tar -x -O --wildcards "$2" | gzip -d |'
+            " cpio --quiet -i -d --no-absolute-filenames var/lib/dpkg/status"
+        )
+        subprocess.run(["sh", "-euc", script, "sh", package, image], cwd=folder, check=True)
+        held = {one["Package"]: one["Version"] for one in paragraphs((folder / "var/lib/dpkg/status").read_text())}
+        (kernel,) = [re.sub(r"^kernel-image-(.*)-di$", r"\1", name) for name in held if name.startswith("kernel-image")]
+        return cls(kernel, held)
+
+
+def paragraphs(text: str) -> Iterator[Fields]:
+    """The paragraphs of an index, without the further lines of a field."""
+    for paragraph in text.strip().split("\n\n"):
+        yield dict(line.split(": ", 1) for line in paragraph.splitlines() if re.match(r"[\w-]+: ", line))
+
+
+@dataclass(slots=True)
+class Overlay:
+    """What stands before the mirror, in `folder`, for one release and one installer.
+
+    Args:
+        suite: codename of the release.
+        upstream: the mirror in use.
+        netboot: the installer that is to be served.
+        folder: where the files are made.
+        said: one line for each udeb that is not the mirror's own.
+    """
+
+    suite: str
+    upstream: Upstream
+    netboot: Netboot
+    folder: Path
+    said: list[str] = field(default_factory=list)
+    _packages: Mapping[str, Fields] = field(default_factory=dict)
+    _lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _unpacking: threading.Lock = field(default_factory=threading.Lock)
+
+    def make(self) -> None:
+        """Make what the mirror lacks, with an index of what there is then."""
+        base = f"dists/{self.suite}"
+        index = [*paragraphs(lzma.decompress(self.upstream.read(f"{base}/{_INDEX}")).decode())]
+        main = lzma.decompress(self.upstream.read(f"{base}/main/binary-amd64/Packages.xz")).decode()
+        self._packages = {one["Package"]: one for one in paragraphs(main)}
+        self._lists = self._contents(base)
+        kernels = [*self._kernel([one for one in index if "Kernel-Version" in one])]
+        with ThreadPoolExecutor(6) as pool:
+            others = pool.map(self._other, [one for one in index if "Kernel-Version" not in one])
+        whole = [*kernels, *(one for one in others if one)]
+        text = "\n".join("".join(f"{name}: {value}\n" for name, value in one.items()) for one in whole)
+        self._write_index(base, lzma.compress(text.encode(), preset=1))
+
+    def _contents(self, base: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        text = subprocess.run(
+            ["gzip", "-d"],
+            input=self.upstream.read(f"{base}/main/Contents-udeb-amd64.gz"),
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout.decode()
+        for line in text.splitlines():
+            path, _, packages = line.rpartition(" ")
+            for package in packages.split(","):
+                found.setdefault(package.rpartition("/")[2], []).append(path.strip())
+        return found
+
+    def _kernel(self, known: Sequence[Fields]) -> Iterator[Fields]:
+        """The modules of the installer's kernel: the mirror's, or those of its package in the order of a near one."""
+        wanted = self.netboot.kernel
+        own = [one for one in known if one["Kernel-Version"] == wanted]
+        if own and all(self.upstream.has(one["Filename"]) for one in own):
+            yield from own
+            return
+        near = wanted if own else max({one["Kernel-Version"] for one in known}, key=_numbers)
+        image = self._packages[f"linux-image-{wanted}"]
+        tree = self._unpacked(image)
+        for one in known:
+            if one["Kernel-Version"] != near:
+                continue
+            name = one["Package"].replace(near, wanted)
+            files = {
+                path.replace(near, wanted): place
+                for path in self._lists.get(one["Package"], ())
+                if (place := _find(tree, path.replace(near, wanted)))
+            }
+            fields = {key: value.replace(near, wanted) for key, value in one.items()}
+            fields |= {"Package": name, "Version": image["Version"]}
+            yield self._pack(fields, files, f"modules of {image['Package']}")
+
+    def _other(self, one: Fields) -> Fields | None:
+        """A udeb's paragraph: the mirror's own, one made here, or none."""
+        name = one["Package"]
+        if name in self.netboot.held:
+            return one | {"Version": self.netboot.held[name]}
+        if self.upstream.has(one["Filename"]):
+            return one
+        source = one.get("Source", name).split()[0]
+        trees = [
+            self._unpacked(fields)
+            for fields in self._packages.values()
+            if fields.get("Source", fields["Package"]).split()[0] == source and fields["Architecture"] != "all"
+        ]
+        files, wanted = {}, [path for path in self._lists.get(name, ()) if "/lintian/" not in path]
+        for path in wanted:
+            place = next((place for tree in trees if (place := _find(tree, path))), None)
+            if place is None:
+                self.said.append(f"{name}: left out, nothing on the mirror has its {path}")
+                return None
+            files[path] = place
+        return self._pack(one, files, f"packages of {source}") if wanted else None
+
+    def _unpacked(self, fields: Fields) -> Path:
+        place = self.folder / "unpacked" / fields["Package"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with self._unpacking:
+            if place.is_dir():
+                return place
+            file = self.folder / f"{fields['Package']}.deb"
+            file.write_bytes(self.upstream.read(fields["Filename"]))
+            part = place.with_name(f"{place.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            subprocess.run(["dpkg-deb", "--extract", file, part], check=True)
+            file.unlink()
+            part.rename(place)
+        return place
+
+    def _pack(self, fields: Fields, files: Mapping[str, Path], of: str) -> Fields:
+        tree = self.folder / "pack" / fields["Package"]
+        (tree / "DEBIAN").mkdir(parents=True)
+        for path, place in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(place, tree / path, follow_symlinks=False)
+        kept = {name: value for name, value in fields.items() if name not in _OF_THE_FILE}
+        (tree / "DEBIAN/control").write_text("".join(f"{name}: {value}\n" for name, value in kept.items()))
+        path = f"pool/made/{fields['Package']}_{fields['Version'].replace(':', '%3a')}_{fields['Architecture']}.udeb"
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        argv = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, file]
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(tree)
+        self.said.append(f"{fields['Package']}: {len(files)} files, made from {of}")
+        return kept | {"Filename": path, **_digests(file.read_bytes())}
+
+    def _write_index(self, base: str, data: bytes) -> None:
+        place = self.folder / base / _INDEX
+        place.parent.mkdir(parents=True)
+        place.write_bytes(data)
+        sums, lines = _digests(data), []
+        kind = ""
+        # The installer reads Release, apt and debootstrap read InRelease: theirs stays as Debian signed it.
+        for line in self.upstream.read(f"{base}/Release").decode().splitlines():
+            kind = kind if line.startswith(" ") else line.partition(":")[0]
+            if line.endswith(f" {_INDEX}") and kind in ("SHA256", "MD5Sum"):
+                digest = sums["SHA256" if kind == "SHA256" else "MD5sum"]
+                line = f" {digest} {len(data):8d} {_INDEX}"
+            lines.append(f"{line}\n")
+        (self.folder / base / "Release").write_text("".join(lines))
+
+
+def _digests(data: bytes) -> Fields:
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return {"Size": str(len(data)), "MD5sum": md5, "SHA256": hashlib.sha256(data).hexdigest()}
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _find(tree: Path, path: str) -> Path | None:
+    """A file of an unpacked package, whether or not its release has moved it below /usr."""
+    for place in (tree / path, tree / "usr" / path, tree / path.removeprefix("usr/")):
+        if place.is_file() or place.is_symlink():
+            return place
+    return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers from the overlay, else from the mirror in use."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, archives: Mapping[str, tuple[Path | None, Upstream]], *rest: object) -> None:
+        self.archives = archives
+        super().__init__(*rest)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        """Answer with a file or 404."""
+        data = self._data()
+        self.send_response(404 if data is None else 200)
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data or b"")
+
+    do_HEAD = do_GET
+
+    def _data(self) -> bytes | None:
+        _, archive, path = urllib.parse.unquote(self.path).split("/", 2)
+        if archive not in self.archives or ".." in path:
+            return None
+        overlay, upstream = self.archives[archive]
+        if overlay and (overlay / path).is_file():
+            return (overlay / path).read_bytes()
+        try:
+            return upstream.read(path)
+        except urllib.error.URLError:
+            return None
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(overlay: Overlay | None, main: Upstream, security: Upstream) -> Iterator[int]:
+    """Serve ``/debian`` and ``/debian-security`` on a port of loopback, which the block is given."""
+    archives = {"debian": (overlay.folder if overlay else None, main), "debian-security": (None, security)}
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archives)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()

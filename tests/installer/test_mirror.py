@@ -1,0 +1,113 @@
+"""The mirror before the mirror: made from a small archive that lacks an installer's components."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import subprocess
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import mirror
+import pytest
+from loopback import serving
+
+pytestmark = pytest.mark.tool
+
+INDEX = "main/debian-installer/binary-amd64/Packages.xz"
+NEAR, KERNEL = "6.12.107-amd64", "6.12.117-amd64"
+
+
+def package(folder: Path, path: str, files: dict[str, str], **fields: str) -> str:
+    """A package with these files at a path of the archive; gives its paragraph for an index."""
+    tree = folder / "tree" / path
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    (tree / "DEBIAN").mkdir(parents=True)
+    all_fields = {"Version": "1", "Architecture": "amd64", "Maintainer": "A <a@example.org>", "Description": "x"}
+    control = "".join(f"{name}: {value}\n" for name, value in (fields | all_fields).items())
+    (tree / "DEBIAN" / "control").write_text(control)
+    (folder / "archive" / path).parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["dpkg-deb", "--build", tree, folder / "archive" / path], check=True, stdout=subprocess.DEVNULL)
+    return f"{control}Filename: {path}\n"
+
+
+def archive(folder: Path) -> Path:
+    """An archive with one udeb of three: neither the kernel's modules nor the file systems' programs are there."""
+    there = package(folder, "pool/partman.udeb", {"bin/partman": "#!"}, Package="partman")
+    listed = "".join(
+        f"\nPackage: {name}\nVersion: 1\nArchitecture: amd64\n{further}Filename: pool/none/{name}.udeb\n"
+        for name, further in {
+            f"disk-modules-{NEAR}-di": f"Kernel-Version: {NEAR}\n",
+            "e2fsprogs-udeb": "Source: e2fsprogs\n",
+            "gone-udeb": "Source: gone\n",
+            "held-udeb": "",
+        }.items()
+    )
+    module = f"lib/modules/{KERNEL}/disk.ko"
+    main = package(folder, "pool/linux.deb", {f"usr/{module}": "module"}, Package=f"linux-image-{KERNEL}") + "\n"
+    main += package(folder, "pool/e2fsprogs.deb", {"sbin/mke2fs": "mke2fs"}, Package="e2fsprogs")
+    contents = (
+        f"lib/modules/{NEAR}/disk.ko  debian-installer/disk-modules-{NEAR}-di\n"
+        "usr/sbin/mke2fs  debian-installer/e2fsprogs-udeb\nusr/bin/gone  debian-installer/gone-udeb\n"
+    )
+    suite = folder / "archive" / "dists" / "trixie"
+    for path, data in {
+        INDEX: lzma.compress((there + listed).encode()),
+        "main/binary-amd64/Packages.xz": lzma.compress(main.encode()),
+        "main/Contents-udeb-amd64.gz": gzip.compress(contents.encode()),
+        "Release": f"MD5Sum:\n 0 0 {INDEX}\nSHA256:\n 0 0 {INDEX}\n 1 1 other\n".encode(),
+        "InRelease": b"as Debian signed it",
+    }.items():
+        (suite / path).parent.mkdir(parents=True, exist_ok=True)
+        (suite / path).write_bytes(data)
+    return folder / "archive"
+
+
+def test_what_is_missing_is_made(tmp_path: Path) -> None:
+    """Modules come from the installer's own kernel, programs from their packages; the rest is passed on as it is."""
+    (tmp_path / "kept").mkdir()
+    netboot = mirror.Netboot(KERNEL, {"held-udeb": "2"})
+    with serving(archive(tmp_path)) as (url, _):
+        upstream = mirror.Upstream(url, tmp_path / "kept")
+        overlay = mirror.Overlay("trixie", upstream, netboot, tmp_path / "overlay")
+        overlay.make()
+        with mirror.serving(overlay, upstream, upstream) as port:
+            base = f"http://127.0.0.1:{port}/debian"
+            release = urlopen(f"{base}/dists/trixie/Release").read().decode()
+            index = urlopen(f"{base}/dists/trixie/{INDEX}").read()
+            found = {one["Package"]: one for one in mirror.paragraphs(lzma.decompress(index).decode())}
+            for one in found.values():
+                if one["Package"] != "held-udeb":
+                    (tmp_path / one["Package"]).write_bytes(urlopen(f"{base}/{one['Filename']}").read())
+            assert urlopen(f"{base}/dists/trixie/InRelease").read() == b"as Debian signed it"
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"{base}/../etc/passwd")
+    assert f"{hashlib.sha256(index).hexdigest()} {len(index):8d} {INDEX}" in release
+    assert set(found) == {"partman", f"disk-modules-{KERNEL}-di", "e2fsprogs-udeb", "held-udeb"}
+    assert found["held-udeb"]["Version"] == "2", "the installer has it; nobody will ask"
+    for name, path in {f"disk-modules-{KERNEL}-di": "disk.ko", "e2fsprogs-udeb": "./usr/sbin/mke2fs"}.items():
+        listed = subprocess.run(["dpkg-deb", "--contents", tmp_path / name], capture_output=True, check=True).stdout
+        assert path in listed.decode()
+        assert found[name]["SHA256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    said = {line.partition(":")[0] for line in overlay.said}
+    assert said == {f"disk-modules-{KERNEL}-di", "e2fsprogs-udeb", "gone-udeb"}
+
+
+def test_nothing_is_missing(tmp_path: Path) -> None:
+    """Where the mirror has it all, nothing is made and no line is said."""
+    folder = archive(tmp_path)
+    index = package(
+        tmp_path, "pool/disk.udeb", {"lib/disk.ko": "x"}, Package=f"disk-{KERNEL}-di", **{"Kernel-Version": KERNEL}
+    )
+    (folder / "dists" / "trixie" / INDEX).write_bytes(lzma.compress(index.encode()))
+    (tmp_path / "kept").mkdir()
+    with serving(folder) as (url, _):
+        overlay = mirror.Overlay(
+            "trixie", mirror.Upstream(url, tmp_path / "kept"), mirror.Netboot(KERNEL, {}), tmp_path / "overlay"
+        )
+        overlay.make()
+    assert overlay.said == []
