@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from simulators.lan import lan
+from simulators.lan import GUEST, lan
 
 from skyvypack import artifact, command, disk, ova
 from skyvypack.artifact import DiskFile
@@ -73,6 +74,19 @@ def artifact_of(disk_file: Path, spec: Spec, target: str, folder: Path) -> Path:
     nothing: dict[str, Any] = {"inputs": {}, "packages": (), "timings": {}, "tools": {}, "accelerator": {}}
     artifact.write_manifest(folder, [described], spec, target, **nothing, checks=[])
     return folder
+
+
+def facts(done: command.Done) -> dict[str, Any]:
+    """What a verb told of a registration that went well, as JSON."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = told.get("registration", told)
+    assert found["report"]["passed"]
+    assert found["report"]["accelerator"] == GUEST, "proven over the address that the platform told"
+    assert {"first boot", "after reboot"} <= {check["phase"] for check in found["report"]["checks"]}
+    assert found["channel"] == "stable"
+    assert found["left"] == []
+    return found
 
 
 def skyvypack(*words: str | Path, environment: Mapping[str, str], timeout: float = 2400) -> command.Done:

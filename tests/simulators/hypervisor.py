@@ -60,6 +60,9 @@ class Guest:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.3)
+            raise RuntimeError(f"QEMU did not start: {(folder / 'qemu.log').read_text()}")
 
     @property
     def runs(self) -> bool:

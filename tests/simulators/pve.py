@@ -13,7 +13,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,22 @@ class Served:
     def call(self, coroutine: Any) -> Any:
         """Run a coroutine of the simulator's in its own thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def add_template(self, vmid: int, name: str) -> None:
+        """A template of somebody else, with a disk and a cloud-init drive, as one for Packer to clone has them."""
+        drives = {"scsihw": "virtio-scsi-single", "scsi0": "disks:8,format=qcow2", "ide2": "disks:cloudinit"}
+        machine = {"memory": 2048, "ostype": "l26", "net0": "virtio,bridge=vmbr0", "agent": "enabled=1"}
+        where = {"node": "pve1", "vmid": vmid}
+        self.call(self.pve._qm_create({**where, "name": name, **machine, **drives}, "root@pam"))
+        self._until(lambda vm: not vm.lock, vmid)
+        self.call(self.pve._qm_template(where, "root@pam"))
+        self._until(lambda vm: vm.template, vmid)
+
+    def _until(self, fact: Callable[[Any], bool], vmid: int) -> None:
+        deadline = time.monotonic() + 30
+        while not fact(self.pve.vm(vmid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 async def _hang_up(loop: Any) -> None:

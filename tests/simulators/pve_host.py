@@ -98,7 +98,7 @@ class HostingPve(SimulatedPve):
         drives = [str(value).partition(",")[0] for value in vm.config.values() if "media=cdrom" in str(value)]
         if not drives:
             return None
-        if "cloudinit" not in drives[0]:
+        if ":iso/" in drives[0]:
             return self._kept(drives[0])
         config = vm.config
         user_data: dict[str, Any] = {"hostname": vm.name, "manage_etc_hosts": True, "users": ["default"]}

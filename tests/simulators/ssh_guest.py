@@ -38,7 +38,7 @@ class Guest:
 
     Args:
         user: who may log in.
-        key: base64 of the public key that opens it.
+        key: base64 of the public key that opens it; empty for any, where the test does not get to see the build's.
         port: on 127.0.0.1.
         answer: asked for the reply to each command, given its text and that of the uploaded script it runs.
         files: text of each uploaded file by its path.
@@ -80,7 +80,7 @@ class _Session(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         """Let the build account in, by the key of this build."""
-        good = (username, key.get_base64()) == (self.guest.user, self.guest.key)
+        good = username == self.guest.user and self.guest.key in ("", key.get_base64())
         return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:

@@ -82,7 +82,6 @@ class Moods:
         upload_pause: seconds to wait after each 64 KiB of an upload.
         expired: True from the moment the session is lost until the next login.
         on_upload: called when an upload begins.
-        mends: changes each request before vcsim gets it.
         after: called with a call, its path and its request once vcsim has answered it.
         keep: file that an upload's bytes are written to; None to keep none.
         trusts: signs the certificate that is shown; the tests' authority by default.
@@ -96,7 +95,6 @@ class Moods:
     upload_pause: float = 0.0
     expired: bool = False
     on_upload: Callable[[], None] = lambda: None
-    mends: list[Callable[[str, bytes], bytes]] = field(default_factory=list)
     after: Callable[[str, str, bytes], None] = lambda *_: None
     keep: Path | None = None
 
@@ -187,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._handle()
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         found = _METHOD.search(body) if self.path.startswith("/sdk") else None
         call = found[1].decode() if found else f"{self.command} {self.path.partition('?')[0]}"
         moods = self.owner.moods
@@ -201,14 +199,22 @@ class _Handler(BaseHTTPRequestHandler):
         if told is None and moods.expired and found and call not in ("RetrieveServiceContent", "Logout"):
             told = fault("NotAuthenticated", "The session is not authenticated.")
         if told is None or told.after:
-            for mend in moods.mends:
-                body = mend(call, body)
             reply = self._forward(call, body)
             moods.after(call, self.path, body)
         if told is not None:
             time.sleep(told.seconds)
             reply = (told.status, [("Content-Type", "text/xml")], told.body)
         self._reply(*reply)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _forward(self, call: str, body: bytes) -> Reply:
         headers = {key: value for key, value in self.headers.items() if key.lower() not in _SKIPPED}

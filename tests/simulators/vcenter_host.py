@@ -1,7 +1,7 @@
 """A vCenter whose machines are guests: they boot from the very bytes that were uploaded to it.
 
-It stands in front of vcsim, which throws disks away, refuses a clone whose disk shall grow, and runs nothing. One
-machine runs at a time: what is switched on is the newest clone. A guest finds VMware's own devices as far as QEMU has
+It stands in front of vcsim, which throws disks away and runs nothing. One machine runs at a time: what is switched on
+is the newest clone. A guest finds VMware's own devices as far as QEMU has
 them (pvscsi, vmxnet3; BIOS, because Debian's OVMF cannot read from pvscsi), but neither VMware Tools nor guestinfo: the
 user-data of the clone's settings is put on a NoCloud disc, and vcsim tells its address.
 """
@@ -28,7 +28,7 @@ from simulators.vcenter import VCenter, vcenter
 from skyvypack import command, disk, seed
 
 _MAC = "00:50:56:00:00:77"
-_GROW = re.compile(rb"<deviceChange>.*?</deviceChange>", re.DOTALL)
+_SIZE = re.compile(rb"<capacityInKB>(\d+)<")
 
 
 class Host:
@@ -50,7 +50,6 @@ class Host:
         self._names: list[str] = []
         center.moods.keep = folder / "upload.vmdk"
         center.moods.after = self._after
-        center.moods.mends.append(_without_growth)
 
     @property
     def _clone(self) -> Path:
@@ -64,6 +63,8 @@ class Host:
             self._disc.write_bytes(body)
         elif call == "CloneVM_Task":
             self._cloned(ElementTree.fromstring(body))
+        elif call == "ReconfigVM_Task" and (size := _SIZE.search(body)):
+            command.run(["qemu-img", "resize", "-q", self._clone, f"{size[1].decode()}K"])
         elif call == "PowerOnVM_Task":
             self._start()
         elif call in ("PowerOffVM_Task", "Destroy_Task"):
@@ -112,10 +113,6 @@ class Host:
 
 def _read(value: str) -> str:
     return gzip.decompress(base64.b64decode(value)).decode()
-
-
-def _without_growth(call: str, body: bytes) -> bytes:
-    return _GROW.sub(b"", body) if call == "CloneVM_Task" else body
 
 
 @contextmanager
