@@ -92,6 +92,15 @@ class Link:
         """The command line of an SSH client for this guest, up to the remote command; to be run in `folder`."""
         return ["ssh", "-F", str(self.config.resolve()), *options, self.name]
 
+    @property
+    def root_shell(self) -> tuple[str, ...]:
+        """The command line that starts a root shell in the guest; to be run in `folder`."""
+        return (*self.ssh(), "--", "sudo", "sh")
+
+    def reboot(self) -> None:
+        """Let the guest begin to go down."""
+        self.run("sudo systemctl reboot", check=False)
+
     def run(self, script: str, *, timeout: float = 30.0, check: bool = True) -> Done:
         """Run a shell command in the guest, as the account we log in with.
 
@@ -134,7 +143,7 @@ class Link:
         """Wait until nothing is left to start; returns systemd's word for the outcome, such as ``running``."""
         while (state := self.run("systemctl is-system-running", check=False).stdout.strip()) not in _SETTLED:
             self._check(deadline, f"is still {state or 'unreachable'}")
-            yield from _pausing(_RETRY)
+            yield from pausing(_RETRY)
         return state
 
     def close(self) -> None:
@@ -149,7 +158,8 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def _pausing(seconds: float) -> Waiting[None]:
+def pausing(seconds: float) -> Waiting[None]:
+    """Let so much time pass."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield

@@ -149,6 +149,11 @@ CASES: Mapping[str, Case] = {
             "tags": {"team": "web"},
         },
     ),
+    "amazon-ebs-ssm": Case(
+        "aws",
+        Base("clone", source="debian-13-amd64-*"),
+        settings={"access": "ssm", "instance_profile": "managed", "subnet_id": "subnet-0a", "public_ip": False},
+    ),
     "amazon-ebssurrogate": Case("aws", Base(), machine=BIOS, settings={"surrogate": True}),
     "amazon-ebssurrogate-settings": Case(
         "aws", Base(), old=False, settings={"surrogate": True, "tpm": True, "throughput": 500, "imdsv2": False}

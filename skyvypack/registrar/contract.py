@@ -186,6 +186,25 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Executed:
+    """What came of a script that a platform ran on a guest.
+
+    Args:
+        code: its exit code.
+        output: what it printed.
+        errors: what it complained.
+    """
+
+    code: int
+    output: bytes
+    errors: bytes = b""
+
+
+# Runs a shell script on a guest as root, for at most so many seconds; raises `RegistrarError`.
+Execute = Callable[[str, float], Executed]
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """A booted clone of a registered template, for the time of its verification.
 
@@ -193,11 +212,13 @@ class Guest:
         id: the platform's own.
         address: IP address or name that this machine reaches it by.
         port: of its SSH server.
+        execute: the platform's own way to run a script on it, where SSH is not to be used; called from any thread.
     """
 
     id: str
     address: str
     port: int = 22
+    execute: Execute | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

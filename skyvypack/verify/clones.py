@@ -126,7 +126,7 @@ class Life:
             Clone(machine.name, self.firmware, USER, machine.folder),
             phase,
             self.folder / _slug(phase),
-            root_shell=(*machine.ssh(), "--", "sudo", "sh"),
+            root_shell=machine.link.root_shell,
             cwd=machine.folder,
             scale=self.accelerator.scale,
         )

@@ -1,4 +1,5 @@
-"""Proves a clone that runs somewhere else: first boot, contract, reboot, contract, all over its address.
+"""Proves a clone that runs somewhere else: first boot, contract, reboot, contract, all over its address, or by
+what the platform executes on it.
 
 How the clone came to be, and how it goes, is its registrar's.
 """
@@ -24,6 +25,7 @@ from skyvypack.verify.contract import Contract, Phase
 from skyvypack.verify.identity import read_identity, require_cloud_init, require_same
 from skyvypack.verify.judge import Broken, Judge
 from skyvypack.verify.outside import Clone
+from skyvypack.verify.relay import Relay
 from skyvypack.verify.report import Report
 
 _PLATFORM_SECONDS = 4 * BOOT_SECONDS
@@ -79,7 +81,7 @@ class RemoteProver:
             template: it is a clone of.
             progress: told of each stage.
         """
-        link = Link(self.target, self.folder, self._access, self.scale, self._check)
+        link = self._link(guest)
         link.aim(guest.address, guest.port)
         try:
             wait(self._living(link, guest, progress))
@@ -99,6 +101,11 @@ class RemoteProver:
         )
         report.write_junit(self.folder / "contract.xml")
         return report
+
+    def _link(self, guest: Guest) -> Link:
+        if guest.execute:
+            return Relay(self.target, self.folder, guest.execute, self.scale, self._check)
+        return Link(self.target, self.folder, self._access, self.scale, self._check)
 
     def keep_logs(self, folder: Path) -> None:
         """Copy the report, and what pytest printed."""
@@ -127,7 +134,7 @@ class RemoteProver:
     def _rebooting(self, link: Link) -> Waiting[None]:
         boot = "cat /proc/sys/kernel/random/boot_id"
         before = link.run(boot).stdout
-        link.run("sudo systemctl reboot", check=False)
+        link.reboot()
         deadline = self._deadline()
         while True:
             yield from link.connecting(deadline)
@@ -141,10 +148,10 @@ class RemoteProver:
     def _contract(self, link: Link, guest: Guest, phase: Phase, progress: Progress) -> Waiting[None]:
         contract = Contract(
             self.spec,
-            Clone(self.target, self.spec.machine.firmware, USER, self.folder, guest.address),
+            Clone(self.target, self.spec.machine.firmware, USER, self.folder, guest.address, bool(guest.execute)),
             phase,
             self.folder / phase.replace(" ", "-"),
-            root_shell=(*link.ssh(), "--", "sudo", "sh"),
+            root_shell=link.root_shell,
             cwd=self.folder,
             scale=self.scale,
         )

@@ -17,12 +17,19 @@ from testinfra.backend.base import BaseBackend, CommandResult
 
 from skyvypack import command
 
+# Ends each thing that is asked; a comment for a shell, a cut for who plays one (`relay`).
+END = "# end of what skyvypack asks\n"
 _BEGIN = "d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT\n"
 # Files, because a command may leave a daemon behind that keeps a pipe open for ever.
 _ASK = (
     'sh -c %s </dev/null >"$d/out" 2>"$d/err"; echo "$?" $(wc -c <"$d/out") $(wc -c <"$d/err"); cat "$d/out" "$d/err"'
 )
 _FAREWELL = 2.0
+
+
+def answer(code: int, out: bytes, err: bytes) -> bytes:
+    """What a shell answers that was asked, for who plays one."""
+    return b"%d %d %d\n" % (code, len(out), len(err)) + out + err
 
 
 class RootShell(BaseBackend):  # type: ignore[misc,unused-ignore]
@@ -77,7 +84,7 @@ class RootShell(BaseBackend):  # type: ignore[misc,unused-ignore]
         assert shell.stdin is not None
         assert shell.stdout is not None
         try:
-            shell.stdin.write(self.encode(self.quote(_ASK, asked) + "\n"))
+            shell.stdin.write(self.encode(self.quote(_ASK, asked) + "\n" + END))
             shell.stdin.flush()
         except BrokenPipeError:
             raise self._lost(asked) from None
@@ -94,7 +101,7 @@ class RootShell(BaseBackend):  # type: ignore[misc,unused-ignore]
         self._shell = self._life.enter_context(starting)
         self._life.callback(_hang_up, self._shell)
         assert self._shell.stdin is not None
-        self._shell.stdin.write(_BEGIN.encode())
+        self._shell.stdin.write((_BEGIN + END).encode())
         return self._shell
 
     def _lost(self, asked: str) -> RuntimeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from skyvypack import link
 from skyvypack.progress import Progress
 from skyvypack.registrar import Guest, Template
+from skyvypack.registrar.contract import Executed
 from skyvypack.roles import Role
 from skyvypack.spec.model import Spec
 from skyvypack.verify import Check, remote
@@ -49,13 +51,13 @@ def prove(tmp_path: Path, fake_tool: Any, monkeypatch: pytest.MonkeyPatch) -> An
     fake_tool("ssh-keygen", 'for last; do :; done; echo private > "$last"; echo ssh-ed25519 AAAA > "$last.pub"')
     (tmp_path / "boots").write_text("1\n")
 
-    def proven(datasource: str = "DataSourceNoCloud", again: str = "2") -> Any:
+    def proven(datasource: str = "DataSourceNoCloud", again: str = "2", guest: Guest = GUEST) -> Any:
         fake_tool("ssh", SSH.format(folder=tmp_path, datasource=datasource, again=again))
         spec = Spec("web", "1.0.0", "trixie", (Role("toy", "a toy", tmp_path),))
         with RemoteProver.of(spec, "proxmox", tmp_path / "logs", scale=0.05) as prover:
             assert "ssh-ed25519 AAAA" in prover.user_data
             assert "skyvy-verify" in prover.user_data
-            return prover.prove(GUEST, TEMPLATE, Progress())
+            return prover.prove(guest, TEMPLATE, Progress())
 
     return proven
 
@@ -68,6 +70,30 @@ def test_a_clone_is_proven_over_its_address(prove: Any, tmp_path: Path) -> None:
     assert [check.phase for check in report.checks if check.test == "test_toy"] == ["first boot", "after reboot"]
     assert {"boots on proxmox", "boots again on proxmox", "keeps its identity"} <= {one.test for one in report.checks}
     assert (tmp_path / "logs" / "proxmox-contract.xml").is_file()
+
+
+def test_a_clone_is_proven_by_its_platform_alone(prove: Any, tmp_path: Path, fake_tool: Any) -> None:
+    """Where the platform executes scripts on it, nothing goes by SSH, and what only a neighbour sees is not claimed."""
+    asked = []
+    lines = {"boot_id": "1\n", "is-system-running": "running\n", "machine-id": "machine-id\tab\n"}
+    lines["machine-id"] += "/etc/ssh/ssh_host_ed25519_key.pub\tcd\n"
+    lines["result.json"] = '{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'
+
+    def execute(script: str, seconds: float) -> Executed:
+        asked.append(script)
+        if "systemctl reboot" in script:
+            lines["boot_id"] = "2\n"
+        return Executed(0, next((text for word, text in lines.items() if word in script), "").encode())
+
+    report = prove(guest=replace(GUEST, execute=execute))
+    assert report.passed, report.summary()
+    assert {check.phase for check in report.checks} == {"first boot", "after reboot"}
+    assert any("systemctl reboot" in script for script in asked)
+    assert not (tmp_path / "asked").exists(), "ssh was never started"
+    clone = Clone("aws", "uefi", "tester", tmp_path, "192.0.2.77", shut=True)
+    for look in (clone.door, clone.answers):
+        with pytest.raises(pytest.skip.Exception, match="no way leads"):
+            look(443)
 
 
 def test_another_datasource_fails_the_clone(prove: Any) -> None:

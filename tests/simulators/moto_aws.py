@@ -4,7 +4,8 @@
 prints its URL and ends with its standard input. What moto 5.2 gets wrong without a word, and is mended here:
 RegisterImage forgets all but the name and invents a snapshot; CopyImage forgets the tags; a client token does not keep
 a second call from making a second thing; a snapshot is complete before it has any data; sizes and checksums of blocks
-are not looked at. What it lacks and is added: the deprecation of AMIs.
+are not looked at; a command that is sent to an instance runs nowhere. What it lacks and is added: the deprecation of
+AMIs.
 """
 
 from __future__ import annotations
@@ -35,15 +36,21 @@ from moto.core.responses import ActionResult
 from moto.ebs.models import EBSBackend, ebs_backends
 from moto.ec2.responses.amis import AmisResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.ssm.exceptions import SSMException
+from moto.ssm.models import SimpleSystemManagerBackend
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 BLOCK = 512 * 1024
 _copy = AmisResponse.copy_image
 _start, _complete = EBSBackend.start_snapshot, EBSBackend.complete_snapshot
+_send = SimpleSystemManagerBackend.send_command
 _WHY = "ordered by the test"
 Environ = dict[str, Any]
 Respond = Callable[..., Any]
 Application = Callable[[Environ, Respond], Iterable[bytes]]
+Agent = Callable[[str, str], tuple[int, str, str]]
+# What Systems Manager keeps of what a command prints.
+_KEPT = 24_000
 
 
 @dataclass
@@ -80,6 +87,7 @@ class FaultyAws:
         faults: the first that fits strikes.
         latency: seconds that every request takes at least.
         seen: each request, as faults are matched with.
+        agent: runs a script on an instance, given its id: exit code, output, errors; None where no agent is at work.
     """
 
     app: Application
@@ -87,6 +95,7 @@ class FaultyAws:
     latency: float = 0.0
     seen: list[str] = field(default_factory=list)
     url: str = ""
+    agent: Agent | None = None
     _answers: dict[tuple[str, str], tuple[Any, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -104,6 +113,7 @@ class FaultyAws:
         self.seen.clear()
         self._answers.clear()
         self.latency = 0.0
+        self.agent = None
 
     def count(self, what: str) -> int:
         """How many requests matched."""
@@ -287,6 +297,30 @@ def _disable_image_deprecation(self: Any) -> ActionResult:
     return ActionResult({"Return": True})
 
 
+def _commanded(aws: FaultyAws) -> Callable[..., Any]:
+    """SendCommand that is carried out, by the agent that a test plays."""
+    def send_command(self: Any, **given: Any) -> Any:
+        (instance,) = given["instance_ids"]
+        script = "\n".join(given["parameters"]["commands"])
+        if aws.agent is None:
+            raise SSMException("InvalidInstanceId", "Instances not in a valid state for account")
+        if "{{" in script:
+            raise SSMException("InvalidParameters", "what stands in double braces is no parameter")
+        command = _send(self, **given)
+        (invocation,) = command.invocations
+        invocation["Status"] = "InProgress"
+        threading.Thread(target=_obey, args=(aws.agent, instance, script, invocation), daemon=True).start()
+        return command
+
+    return send_command
+
+
+def _obey(agent: Agent, instance: str, script: str, invocation: dict[str, Any]) -> None:
+    code, output, errors = agent(instance, script)
+    invocation |= {"StandardOutputContent": output[:_KEPT], "StandardErrorContent": errors[:_KEPT]}
+    invocation |= {"ResponseCode": code, "Status": "Failed" if code else "Success"}
+
+
 def _tag(self: Any, image: Any) -> None:
     """Tag an AMI and its snapshot as a request asks for."""
     of = {"image": image, "snapshot": image.ebs_snapshot}
@@ -320,6 +354,7 @@ def _server() -> tuple[Any, FaultyAws]:
     EBSBackend.start_snapshot, EBSBackend.complete_snapshot = _start_snapshot, _complete_snapshot
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     aws = FaultyAws(DomainDispatcherApplication(create_backend_app))
+    SimpleSystemManagerBackend.send_command = _commanded(aws)
     server = make_server("127.0.0.1", 0, aws, threaded=True, request_handler=_Quiet)
     aws.url = f"http://127.0.0.1:{server.server_port}"
     return server, aws

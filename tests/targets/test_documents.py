@@ -74,7 +74,7 @@ def test_builder_is_the_cases(name: str) -> None:
     """The spec's base, and for AWS a setting, choose the builder."""
     case = CASES[name]
     bundle = render(case.spec, case.target, "latest")
-    assert bundle.builder == name.removesuffix("-settings")
+    assert bundle.builder == name.removesuffix("-settings").removesuffix("-ssm")
     assert f'source "{bundle.builder}" "skyvyos-server"' in bundle.files["skyvyos.pkr.hcl"]
 
 
@@ -130,6 +130,7 @@ def test_a_disk_is_baked_here_for_every_target(target: str, kind: Any) -> None:
             "",
         ),
         ("aws", {"iops": 200, "volume_type": "gp2"}, BIOS, CLONE, "latest", "iops is not for a volume of type gp2", ""),
+        ("aws", {"access": "ssm"}, BIOS, CLONE, "1.6.6", "ssm needs targets.aws.instance_profile", "give one whose"),
         ("aws", {"volume_type": "io2"}, BIOS, CLONE, "latest", "volume of type io2 needs targets.aws.iops", ""),
         (
             "aws",

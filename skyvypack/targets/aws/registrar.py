@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from skyvypack.targets.aws.ec2 import (
     jobs,
     marks,
     preflight,
+    run_command,
     s3,
     snapshots,
     usage,
@@ -205,20 +207,30 @@ class AwsRegistrar:
             "Name": f"verify {template.title}",
             **{marks.PREFIX + key: value for key, value in (("run", run.id), ("name", template.name))},
         }
-        groups = list(self.settings["security_group_ids"])
-        if not groups:
-            vpc = instances.network(self.region, self.settings)
-            name = f"skyvypack-{run.id}"
-            entry = run.intend("security-group", name=name, region=self.region.name)
-            entry = run.made(entry, instances.open_group(self.region, name, vpc, tags))
-            groups = [entry.id]
+        groups = list(self.settings["security_group_ids"]) or [self._group(run, tags)]
         wanted = instances.request(self.settings, template.id, groups, given, tags, f"{run.id}-{template.id}")
         if subnet := instances.subnet(self.region, self.settings):
             wanted["NetworkInterfaces"][0]["SubnetId"] = subnet["SubnetId"]
         entry = run.intend("instance", image=str(found.get("Name", template.title)), region=self.region.name)
         entry = run.made(entry, instances.launch(self.region, wanted))
         with self.progress.stage("address", f"Wait for an address of {entry.id}"):
-            return instances.reached(self.region, entry.id, public=self.settings["public_ip"])
+            guest = instances.reached(self.region, entry.id, public=self.settings["public_ip"] and not self._by_ssm)
+        execute = partial(run_command.execute, self.region, entry.id) if self._by_ssm else None
+        return dataclasses.replace(guest, execute=execute)
+
+    @property
+    def _by_ssm(self) -> bool:
+        return bool(self.settings["access"] == "ssm")
+
+    def _group(self, run: Run, tags: Mapping[str, str]) -> str:
+        """A security group for this run alone."""
+        vpc = instances.network(self.region, self.settings)
+        name = f"skyvypack-{run.id}"
+        entry = run.intend("security-group", name=name, region=self.region.name)
+        entry = run.made(entry, instances.make_group(self.region, name, vpc, tags))
+        if not self._by_ssm:
+            instances.open_group(self.region, entry.id)
+        return entry.id
 
     def confirm(self, template: Template) -> Template:
         """See the contract."""

@@ -189,7 +189,10 @@ def _instance(wishes: Wishes) -> Body:
     tags: Value = {f"tag:{name}": value for name, value in settings["subnet_tags"].items()}
     required = settings["imdsv2"] and wishes.accepts("metadata_options")
     tokens: dict[str, Value] = {"http_endpoint": "enabled", "http_tokens": "required"} if required else {}
-    public = settings["public_ip"]
+    public, by_ssm = settings["public_ip"], settings["access"] == "ssm"
+    if by_ssm and not settings["instance_profile"]:
+        about = "give one whose role has the policy AmazonSSMManagedInstanceCore"
+        wishes.refuse("targets.aws.access ssm needs targets.aws.instance_profile", about)
     return [
         *wishes.group(
             "The instance that makes it, gone when it is there.",
@@ -198,7 +201,7 @@ def _instance(wishes: Wishes) -> Body:
             subnet_id=None if tags else Ref("var.subnet_id"),
             security_group_ids=wishes.setting("security_group_ids"),
             associate_public_ip_address=True if public else None,
-            ssh_interface="public_ip" if public else "private_ip",
+            ssh_interface="session_manager" if by_ssm else "public_ip" if public else "private_ip",
             iam_instance_profile=wishes.setting("instance_profile"),
         ),
         *(wishes.block("subnet_filter", filters=tags, most_free=True) if tags else []),

@@ -61,8 +61,8 @@ def group_request(name: str, vpc: str, tags: Mapping[str, str]) -> dict[str, Any
     }
 
 
-def open_group(region: Region, name: str, vpc: str, tags: Mapping[str, str]) -> str:
-    """Make a security group that lets TCP in, so that what keeps ports closed is the guest's own firewall.
+def make_group(region: Region, name: str, vpc: str, tags: Mapping[str, str]) -> str:
+    """Make a security group that lets nothing in.
 
     Args:
         region: where.
@@ -74,19 +74,22 @@ def open_group(region: Region, name: str, vpc: str, tags: Mapping[str, str]) -> 
         Its id.
     """
     try:
-        group = str(region.call("ec2", "create_security_group", **group_request(name, vpc, tags))["GroupId"])
+        return str(region.call("ec2", "create_security_group", **group_request(name, vpc, tags))["GroupId"])
     except AwsError as error:
         found = find_group(region, tags[marks.PREFIX + "run"]) if error.code == "InvalidGroup.Duplicate" else None
         if found is None:
             raise
-        group = found
+        return found
+
+
+def open_group(region: Region, group: str) -> None:
+    """Let TCP into a security group, so that what keeps ports closed is the guest's own firewall."""
     rule = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     try:
         region.call("ec2", "authorize_security_group_ingress", GroupId=group, IpPermissions=[rule], passing=_NOT_YET)
     except AwsError as error:
         if error.code != "InvalidPermission.Duplicate":
             raise
-    return group
 
 
 def find_group(region: Region, run: str) -> str | None:

@@ -76,6 +76,8 @@ def needed(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     if settings["encrypt"]:
         uses = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*", "ReEncrypt*")
         statements.append(_allow("Keys", tuple(f"kms:{use}" for use in uses)))
+    if settings["access"] == "ssm":
+        statements.append(_allow("Run", ("ssm:GetCommandInvocation", "ssm:SendCommand")))
     if settings["instance_profile"]:
         statements.append(_allow("Profile", ("iam:PassRole",), "arn:*:iam::*:role/*"))
     return {"Version": "2012-10-17", "Statement": statements}

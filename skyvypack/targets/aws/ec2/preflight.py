@@ -142,7 +142,9 @@ def _name(region: Region, order: Order) -> Iterator[Obstacle]:
 def _network(region: Region, order: Order) -> Iterator[Obstacle]:
     if order.verify:
         instances.network(region, order.settings)
-    yield from ()
+        if order.settings["access"] == "ssm" and not order.settings["instance_profile"]:
+            message = "access ssm needs an instance_profile: without it the agent on the instance may not work"
+            yield Obstacle("network", message, "set one whose role has the policy AmazonSSMManagedInstanceCore")
 
 
 def _keys(region: Region, order: Order) -> Iterator[Obstacle]:
