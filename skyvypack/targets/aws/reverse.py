@@ -47,6 +47,16 @@ def _subnet(draft: Draft, given: Given) -> None:
     draft.put_setting("subnet_tags", tags, f"{given.where} {given.path}")
 
 
+def _interface(draft: Draft, given: Given) -> None:
+    """By which address SSH goes; through Session Manager, that the instance has a public one is said elsewhere."""
+    if carry.known(given) != "session_manager":
+        setting("public_ip", choice({"public_ip": True, "private_ip": False}))(draft, given)
+        return
+    where = f"{given.where} {given.path}"
+    draft.put_setting("access", "ssm", where)
+    draft.put_setting("public_ip", draft.setting("public_ip") or False, where)
+
+
 def _tags(draft: Draft, given: Given) -> None:
     """All tags but the name, which the bundle gives itself."""
     tags = carry.known(given)
@@ -107,7 +117,7 @@ ARGUMENTS: Mapping[str, Carry] = {
     "security_group_ids": setting("security_group_ids"),
     "security_group_id": setting("security_group_ids"),
     "associate_public_ip_address": setting("public_ip"),
-    "ssh_interface": setting("public_ip", choice({"public_ip": True, "private_ip": False})),
+    "ssh_interface": _interface,
     "iam_instance_profile": setting("instance_profile"),
     "user_data": refused("is the build's alone: what the template is to have belongs in roles, files or commands"),
     "user_data_file": own("./build/vendor-data"),
