@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -306,12 +307,13 @@ def _run_script(wish: _Wish, half: Path, debs: Path, progress: Progress, needed:
 
 
 def _explained(error: CommandFailed, lines: list[str], cache: Path, needed: int) -> SkyvypackError:
-    if any("No space left on device" in line or "enough free space" in line for line in lines):
+    full = next((line.strip() for line in lines if re.search("No space left on device|enough free space", line)), "")
+    if full and shutil.disk_usage(cache).free < needed:
         return store.no_space(cache, "a layer", needed)
-    found = diagnose(lines)
-    if found:
-        return BakeFailed(f"the layer could not be made: {found[0]}", found[1])
-    return BakeFailed(f"the layer could not be made: {error.message}")
+    # The kernel says the same of its own limits, such as those of namespaces and watches.
+    known = (full, f"{cache} has room: another disk, a quota or a limit of the kernel is meant") if full else None
+    cause, hint = diagnose(lines) or known or (error.message, "")
+    return BakeFailed(f"the layer could not be made: {cause}", hint)
 
 
 def _finish(wish: _Wish, layer: Path) -> None:

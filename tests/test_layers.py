@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,13 +193,24 @@ def test_what_a_killed_build_left_is_not_taken_for_a_layer(tmp_path: Path) -> No
     assert list((tmp_path / "layers").iterdir()) == [layer.folder]
 
 
-def test_a_full_disk_says_which_folder(tmp_path: Path) -> None:
+FULL = 'echo "cp: error writing x: No space left on device"; echo "E: failed"; exit 1'
+
+
+def test_a_full_disk_says_which_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the cache, what is free, about how much it takes, and how to free some."""
-    script = 'echo "cp: error writing x: No space left on device"; echo "E: failed"; exit 1'
+    free = iter([1 << 40, 1, 1])
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(free)))
     with pytest.raises(SkyvypackError, match=f"not enough space in {tmp_path} for a layer") as full:
-        ensure(tmp_path, bundle(script))
+        ensure(tmp_path, bundle(FULL))
     assert "cache prune" in full.value.hint
     assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_another_limit_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    """Where the cache has room, the line itself is told: the kernel says the same of its other limits."""
+    with pytest.raises(BakeFailed, match=r"could not be made: cp: error writing x: No space left on device") as other:
+        ensure(tmp_path, bundle(FULL))
+    assert "has room" in other.value.hint
 
 
 def test_too_little_space_is_found_before_the_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
