@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +135,9 @@ def systemd_security(court: Court) -> Verdict:
 
 def openscap(court: Court) -> Verdict:
     """What Debian's own SCAP content says, where it can be installed; a count, not a condition."""
-    install = "apt-get -q update && apt-get -q install -y --no-install-recommends openscap-scanner ssg-debian"
+    install = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends"
     try:
-        court.keep("openscap-install.log", court.run(f"DEBIAN_FRONTEND=noninteractive; {install}", LYNIS / 2))
+        court.keep("openscap-install.log", court.run(f"{install} openscap-scanner ssg-debian", LYNIS / 2))
         content = court.run("ls /usr/share/xml/scap/ssg/content/ssg-debian*-ds.xml | tail -n 1").strip()
         profile = "xccdf_org.ssgproject.content_profile_standard"
         said = court.run(f"oscap xccdf eval --profile {profile} {content} || test $? = 2", LYNIS)
@@ -162,7 +163,9 @@ def judge(spec: Spec, template: Path, folder: Path, judges: tuple[Callable[[Cour
             verdicts = []
             for one in judges:
                 print(f"asking {one.__name__}", flush=True)
+                began = time.monotonic()
                 verdicts.append(one(Court(machine, folder)))
+                print(f"asking {one.__name__}: {time.monotonic() - began:.0f} s", flush=True)
     words = {True: "content", False: "NOT content", None: "no verdict"}
     text = [f"# What others say of {spec.name} {spec.version}"]
     for verdict in verdicts:

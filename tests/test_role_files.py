@@ -180,7 +180,7 @@ class Tree:
 
     def run(self, script: str) -> str:
         mounts = f"mount -t proc proc {self.root}/proc && mount -o remount,ro,bind {self.root}/proc"
-        inside = f'{mounts} && mount --bind /dev {self.root}/dev && exec chroot {self.root} sh -ec "$1"'
+        inside = f'{mounts} && mount --bind /dev {self.root}/dev && exec chroot {self.root} env -u TMPDIR sh -ec "$1"'
         done = command.run(["unshare", "-m", "sh", "-c", inside, "sh", script], check=False, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
