@@ -16,7 +16,9 @@ emit() { printf '%s\t%s\n' "$1" "$2"; }
 emit machine-id "$(cat /etc/machine-id)"
 emit hostname "$(hostname)"
 for file in /etc/ssh/ssh_host_*_key.pub; do [ -e "$file" ] && emit "$file" "$(cut -d' ' -f2 "$file")"; done
-for file in /etc/ssl/private/* /etc/*/tls/*.key; do [ -f "$file" ] && emit "$file" "$(sha256sum < "$file")"; done
+for file in /etc/ssl/private/* /etc/*/tls/*.key /etc/*/tls/*.crt; do
+    [ -f "$file" ] && emit "$file" "$(sha256sum < "$file")"
+done
 file=/var/lib/systemd/random-seed; [ -e $file ] && emit $file "$(sha256sum < $file)"
 true
 """
