@@ -17,7 +17,6 @@ import (
 	_ "github.com/vmware/govmomi/sts/simulator"
 	_ "github.com/vmware/govmomi/vapi/cluster/simulator"
 	_ "github.com/vmware/govmomi/vapi/simulator"
-	"github.com/vmware/govmomi/vim25/types"
 )
 
 func main() {
@@ -48,43 +47,10 @@ func main() {
 	server := service.NewServer()
 	defer server.Close()
 	if *address != "" {
-		go tell(service.Context, *address)
+		go tell(service, *address)
 	}
 	fmt.Println(server.URL.Host)
 	// Ends with the test, also when that is killed.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	time.AfterFunc(2*time.Second, func() { os.Exit(0) })
-}
-
-// tell gives every machine that runs an address, as VMware Tools in it would.
-func tell(ctx *simulator.Context, address string) {
-	for range time.Tick(20 * time.Millisecond) {
-		for _, entity := range ctx.Map.All("VirtualMachine") {
-			vm := entity.(*simulator.VirtualMachine)
-			ctx.WithLock(vm, func() {
-				if vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn && vm.Guest.IpAddress == "" {
-					ctx.Update(vm, []types.PropertyChange{
-						{Name: "guest.ipAddress", Val: address},
-						{Name: "summary.guest.ipAddress", Val: address},
-						{Name: "guest.net", Val: cards(vm, address)},
-					})
-				}
-			})
-		}
-	}
-}
-
-// cards are the network cards of a machine, each with the address.
-func cards(vm *simulator.VirtualMachine, address string) []types.GuestNicInfo {
-	var told []types.GuestNicInfo
-	for _, device := range vm.Config.Hardware.Device {
-		if card, ok := device.(types.BaseVirtualEthernetCard); ok {
-			told = append(told, types.GuestNicInfo{
-				MacAddress: card.GetVirtualEthernetCard().MacAddress,
-				IpAddress:  []string{address},
-				IpConfig:   &types.NetIpConfigInfo{IpAddress: []types.NetIpConfigInfoIpAddress{{IpAddress: address, PrefixLength: 24}}},
-			})
-		}
-	}
-	return told
 }
