@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from simulators.vcenter import Answer, VCenter, vcenter  # noqa: E402
 from skyvypack import bundle, command, write  # noqa: E402
 from skyvypack import spec as specs  # noqa: E402
 from skyvypack.errors import BakeFailed, ContractFailed  # noqa: E402
-from skyvypack.registrar import Wishes, describe, reap  # noqa: E402
+from skyvypack.registrar import PreflightFailed, Wishes, describe, reap  # noqa: E402
 from skyvypack.registrar import deliver as deliver_module  # noqa: E402
 from skyvypack.registrar.deliver import BakeWishes, Delivery, deliver  # noqa: E402
 from skyvypack.spec.model import Spec  # noqa: E402
@@ -236,3 +236,24 @@ def test_vsphere_iso(vsphere: Site, center: VCenter) -> None:
     assert template.id == done.registration.template.id
     assert center.calls.count("PutUsbScanCodes") > 20
     assert reap("vsphere") == ()
+
+
+def test_proxmox_source_that_is_not_there(proxmox: Site, cluster: Served) -> None:
+    """It is told before Packer starts, with what was probably meant."""
+    with pytest.raises(PreflightFailed, match=r"sees no VM or template debian-31\s+did you mean `debian-13`"):
+        proxmox.bake(proxmox.spec({"kind": "clone", "source": "debian-31"}), {})
+
+
+@pytest.mark.parametrize(
+    ("source", "disk", "words"),
+    [
+        ("DC0_C0_RP0_VM1", 12, "did you mean `DC0_C0_RP0_VM0`"),
+        ("vm/DC0_C0_RP0_VM0", 8, "has 10 GiB, and cannot shrink to 8"),
+    ],
+)
+def test_vsphere_source_that_cannot_be(vsphere: Site, source: str, disk: int, words: str) -> None:
+    """It is told before Packer starts: one that is not there, and one whose disk would have to shrink."""
+    spec = vsphere.spec({"kind": "clone", "source": source})
+    spec = replace(spec, machine=replace(spec.machine, disk=disk))
+    with pytest.raises(PreflightFailed, match=words):
+        vsphere.bake(spec, {})

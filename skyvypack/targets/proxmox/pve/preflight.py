@@ -8,6 +8,7 @@ from typing import Any
 
 from skyvypack import command
 from skyvypack.registrar.contract import Obstacle, Order, RegistrarError
+from skyvypack.rules import nearest
 from skyvypack.targets.proxmox.pve import hardware, marks
 from skyvypack.targets.proxmox.pve.api import Api, Refused
 from skyvypack.targets.proxmox.pve.privileges import needs
@@ -63,6 +64,7 @@ def obstacles(api: Api, order: Order) -> list[Obstacle]:
         _pool(api),
         _ids(api),
         _names(api, order),
+        _source(api, order),
         _verification(api, order),
     )
     return [obstacle for check in checks for obstacle in check]
@@ -209,6 +211,18 @@ def _names(api: Api, order: Order) -> Iterator[Obstacle]:
             message = f"{what} {one['vmid']} on node {one['node']} has the name {name}"
             hint = "rename it, or raise the spec's version; left by a killed run? run: skyvypack reap"
             yield Obstacle("name", message, hint)
+
+
+def _source(api: Api, order: Order) -> Iterator[Obstacle]:
+    """What Packer clones."""
+    base = order.spec.base
+    if order.disk is not None or base.kind != "clone":
+        return
+    seen = api.get("cluster/resources", type="vm")
+    if not any(base.source in (one.get("name"), str(one["vmid"])) for one in seen):
+        templates = sorted(str(one.get("name")) for one in seen if one.get("template"))
+        hint = nearest(base.source, tuple(templates)) or f"there are: {', '.join(templates) or 'no templates'}"
+        yield Obstacle("source", f"{api.account.name} sees no VM or template {base.source}", hint)
 
 
 def _verification(api: Api, order: Order) -> Iterator[Obstacle]:

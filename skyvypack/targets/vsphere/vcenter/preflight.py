@@ -13,7 +13,8 @@ from typing import Any
 
 from skyvypack.ovf import HARDWARE_VERSION
 from skyvypack.registrar.contract import Obstacle, Order
-from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, read, takes_disks
+from skyvypack.rules import nearest
+from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, properties, read, reference, takes_disks
 from skyvypack.targets.vsphere.vcenter.session import Session
 
 _OLDEST = (6, 5)
@@ -78,6 +79,7 @@ class Preflight:
         yield from self._hardware(place)
         yield from self._datastore(place)
         yield from self._name(place)
+        yield from self._source(place)
         yield from self._privileges(place)
 
     def _version(self) -> Iterator[Obstacle]:
@@ -141,6 +143,27 @@ class Preflight:
                 f"{self.order.title} is in the folder already, and no registrar of ours finished it",
                 "rename or remove it, raise the spec's version, or run: python -m skyvypack reap --target vsphere",
             )
+
+    def _source(self, place: Where) -> Iterator[Obstacle]:
+        """What Packer clones: Packer fails over a disk that shall shrink with a word that names neither."""
+        from pyVmomi import vim
+
+        base = self.order.spec.base
+        if self.order.disk is not None or base.kind != "clone":
+            return
+        every = properties(self.session, place.datacenter, vim.VirtualMachine, ["name", "config.hardware.device"])
+        name = base.source.rpartition("/")[2]
+        found = [facts for vm, facts in every if name in (reference(vm), facts.get("name"))]
+        if not found:
+            hint = nearest(name, tuple(str(facts.get("name")) for _, facts in every)) or "base.source names it"
+            yield Obstacle("source", f"there is no machine or template `{name}`", hint)
+        if len(found) != 1:
+            return
+        disks = [one for one in found[0]["config.hardware.device"] if isinstance(one, vim.vm.device.VirtualDisk)]
+        size = -(-disks[0].capacityInKB // _MIB) if disks else 0
+        if size > self.order.spec.machine.disk:
+            message = f"the disk of `{name}` has {size} GiB, and cannot shrink to {self.order.spec.machine.disk}"
+            yield Obstacle("source", message, f"set machine.disk to {size} or more")
 
     def _privileges(self, place: Where) -> Iterator[Obstacle]:
         content = self.session.content
