@@ -93,13 +93,18 @@ def install(session: nox.Session) -> None:
     """Unattended installations by Debian's own installer: up to hours each without KVM, and gigabytes of downloads.
 
     Each release starts from the package of its netboot installer, fetched with apt; SKYVYPACK_TEST_INSTALLER names
-    others (files, divided by colons). Arguments after ``--`` go to pytest: ``-k bios``.
+    others (files, divided by colons). What the mirror lacks of such an installer's components is made from what it
+    has, and told. A disk that ``nox -s bake`` left in output/ is what an installed one is compared with. Arguments
+    after ``--`` go to pytest: ``-k bios``.
     """
     _develop(session)
     _install_missing(session)
+    folder = (session.cache_dir / "install").resolve()
+    folder.mkdir(exist_ok=True)
+    session.env["SKYVYPACK_TEST_KEPT"] = str(folder / "kept")
+    for disk in Path("output").glob("skyvyos-quickstart-*-qemu/*.qcow2"):
+        session.env["SKYVYPACK_TEST_DISK"] = str(disk.resolve())
     if "SKYVYPACK_TEST_INSTALLER" not in os.environ:
-        folder = (session.cache_dir / "install").resolve()
-        folder.mkdir(exist_ok=True)
         with session.chdir(folder):
             # Which of them there are depends on this host's apt sources.
             for release in (12, 13):

@@ -35,6 +35,14 @@ class Key:
     def clear_sign(self, text: str) -> str:
         return self._gpg("--clear-sign", text=text)
 
+    def detach_sign(self, file: Path) -> None:
+        """Write the signature beside the file, as `<file>.gpg`."""
+        self._gpg("--armor", "--output", f"{file}.gpg", "--detach-sign", str(file))
+
+    def keyring(self, file: Path) -> None:
+        """Write the public key as gpgv reads it; keyrings can be put behind one another."""
+        self._gpg("--output", str(file), "--export")
+
     def end_agent(self) -> None:
         """gpg started one for its keys; nobody else ends it."""
         command.run(["gpgconf", "--homedir", self.home, "--kill", "all"])

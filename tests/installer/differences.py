@@ -1,11 +1,11 @@
-"""What tells an installed system from a baked one, read offline from both disks."""
+"""What tells an installed system from a baked one, read offline from its disk."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from skyvypack import artifact, disk
@@ -33,11 +33,10 @@ def facts(raw: Path) -> dict[str, str]:
     return found
 
 
-def differences(installed: Path, baked: Path) -> Iterator[str]:
-    """One line for each fact that is not the same, and that no line of `differences.allow` lets pass."""
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+    """One line for each fact about an installed system that a baked one does not share, unless it is allowed."""
     lines = ALLOWED.read_text().splitlines()
     allowed = [line.partition("  #")[0].rstrip() for line in lines if line and not line.startswith("#")]
-    one, other = facts(installed), facts(baked)
     for name in sorted(one.keys() | other.keys()):
         mine, theirs = one.get(name, "missing"), other.get(name, "missing")
         if mine != theirs and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):

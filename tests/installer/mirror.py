@@ -3,7 +3,8 @@
 Debian's installer loads its components from the mirror it installs from. Not every mirror has them: some carry no udebs
 at all, some the index of an older point release. What is missing is made here from what the mirror does have: modules
 from the kernel's package, programs from the packages of the same source, both by the archive's own list of which file
-belongs to which udeb. Everything else is passed on as it is, with Debian's signatures.
+belongs to which udeb. Everything else is passed on as it is, with Debian's signatures. The new index is signed by a key
+of the test's own, which a copy of the installer trusts beside Debian's.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from vendor_repository import Key
 
 Fields = dict[str, str]
 _INDEX = "main/debian-installer/binary-amd64/Packages.xz"
@@ -70,6 +73,26 @@ class Upstream:
         return f"{self.url}/{urllib.parse.quote(path)}"
 
 
+@dataclass
+class Source:
+    """An installer of Debian's.
+
+    Args:
+        path: an ISO, or the package of a netboot installer.
+        mirror: the spec's line of the mirror to install from; empty for the default.
+        asked: what a netboot installer, and the system it installs, have asked the mirror for.
+    """
+
+    path: Path
+    mirror: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def release(self) -> str:
+        """Codename of what it installs."""
+        return "bookworm" if "-12" in self.path.name else "trixie"
+
+
 @dataclass(frozen=True, slots=True)
 class Netboot:
     """What a netboot installer's package says of itself.
@@ -84,18 +107,41 @@ class Netboot:
 
     @classmethod
     def read(cls, package: Path, folder: Path) -> Netboot:
-        """Read it; `folder` is for what is unpacked."""
-        shutil.rmtree(folder, ignore_errors=True)
+        """Read it, and unpack its kernel and initrd into `folder`."""
         folder.mkdir(parents=True)
-        image = "./usr/lib/debian-installer/images/*/amd64/text/debian-installer/amd64/initrd.gz"
+        images = "./usr/lib/debian-installer/images/*/amd64/text/debian-installer/amd64"
         script = (
-            'dpkg-deb --fsys-tarfile "$1" | tar -x -O --wildcards "$2" | gzip -d |'
-            " cpio --quiet -i -d --no-absolute-filenames var/lib/dpkg/status"
+            'dpkg-deb --fsys-tarfile "$1" | tar -x --wildcards "$2/linux" "$2/initrd.gz"\n'
+            "find . -name initrd.gz -exec gzip -d -c {} + | cpio --quiet -i -d --no-absolute-filenames"
+            " var/lib/dpkg/status usr/share/keyrings/debian-archive-keyring.gpg"
+            " usr/share/keyrings/debian-archive-keyring.pgp"
         )
-        subprocess.run(["sh", "-euc", script, "sh", package, image], cwd=folder, check=True)
+        subprocess.run(["sh", "-euc", script, "sh", package, images], cwd=folder, check=True)
         held = {one["Package"]: one["Version"] for one in paragraphs((folder / "var/lib/dpkg/status").read_text())}
         (kernel,) = [re.sub(r"^kernel-image-(.*)-di$", r"\1", name) for name in held if name.startswith("kernel-image")]
         return cls(kernel, held)
+
+
+def trusting(package: Path, folder: Path, key: Key) -> Path:
+    """The same installer, which also trusts a key: a package beside `folder`, where `Netboot.read` has unpacked it."""
+    keyring = folder / "trust" / "usr" / "share" / "keyrings" / "archive.gpg"
+    keyring.parent.mkdir(parents=True)
+    key.keyring(folder / "ours.gpg")
+    debians = folder / "usr" / "share" / "keyrings" / "debian-archive-keyring.gpg"
+    keyring.write_bytes(debians.read_bytes() + (folder / "ours.gpg").read_bytes())
+    (initrd,) = folder.rglob("initrd.gz")
+    script = 'find . -mindepth 1 | cpio --quiet -o -H newc -R 0:0 | gzip -1 >> "$1"'
+    subprocess.run(["sh", "-euc", script, "sh", initrd], cwd=folder / "trust", check=True)
+    tree = folder.parent / "trusting"
+    shutil.copytree(folder / "usr" / "lib", tree / "usr" / "lib")
+    control = subprocess.run(["dpkg-deb", "--field", package], check=True, capture_output=True).stdout
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN" / "control").write_bytes(control)
+    made = folder.parent / package.name
+    argv = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(tree)
+    return made
 
 
 def paragraphs(text: str) -> Iterator[Fields]:
@@ -113,6 +159,7 @@ class Overlay:
         upstream: the mirror in use.
         netboot: the installer that is to be served.
         folder: where the files are made.
+        key: what signs the index.
         said: one line for each udeb that is not the mirror's own.
     """
 
@@ -120,6 +167,7 @@ class Overlay:
     upstream: Upstream
     netboot: Netboot
     folder: Path
+    key: Key
     said: list[str] = field(default_factory=list)
     _packages: Mapping[str, Fields] = field(default_factory=dict)
     _lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -243,7 +291,9 @@ class Overlay:
                 digest = sums["SHA256" if kind == "SHA256" else "MD5sum"]
                 line = f" {digest} {len(data):8d} {_INDEX}"
             lines.append(f"{line}\n")
-        (self.folder / base / "Release").write_text("".join(lines))
+        release = self.folder / base / "Release"
+        release.write_text("".join(lines))
+        self.key.detach_sign(release)
 
 
 def _digests(data: bytes) -> Fields:
@@ -268,12 +318,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, archives: Mapping[str, tuple[Path | None, Upstream]], *rest: object) -> None:
-        self.archives = archives
+    def __init__(
+        self, archives: Mapping[str, tuple[Path | None, Upstream]], asked: Callable[[str], None], *rest: object
+    ) -> None:
+        self.archives, self.asked = archives, asked
         super().__init__(*rest)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
         """Answer with a file or 404."""
+        self.asked(self.path)
         data = self._data()
         self.send_response(404 if data is None else 200)
         self.send_header("Content-Length", str(len(data or b"")))
@@ -300,10 +353,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(overlay: Overlay | None, main: Upstream, security: Upstream) -> Iterator[int]:
-    """Serve ``/debian`` and ``/debian-security`` on a port of loopback, which the block is given."""
+def serving(
+    overlay: Overlay | None, main: Upstream, security: Upstream, asked: Callable[[str], None] = lambda path: None
+) -> Iterator[int]:
+    """Serve ``/debian`` and ``/debian-security`` on a port of loopback, which the block is given.
+
+    Args:
+        overlay: what stands before the main archive, if anything.
+        main: the main archive.
+        security: that of security updates.
+        asked: told of each path that is asked for, in a thread of the server.
+    """
     archives = {"debian": (overlay.folder if overlay else None, main), "debian-security": (None, security)}
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archives)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archives, asked)) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
         try:

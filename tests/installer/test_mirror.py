@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import lzma
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -13,11 +14,19 @@ from urllib.request import urlopen
 import mirror
 import pytest
 from loopback import serving
+from vendor_repository import Key
 
 pytestmark = pytest.mark.tool
 
 INDEX = "main/debian-installer/binary-amd64/Packages.xz"
 NEAR, KERNEL = "6.12.107-amd64", "6.12.117-amd64"
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Iterator[Key]:
+    key = Key(tmp_path / "gpg")
+    yield key
+    key.end_agent()
 
 
 def package(folder: Path, path: str, files: dict[str, str], **fields: str) -> str:
@@ -67,13 +76,13 @@ def archive(folder: Path) -> Path:
     return folder / "archive"
 
 
-def test_what_is_missing_is_made(tmp_path: Path) -> None:
+def test_what_is_missing_is_made(tmp_path: Path, key: Key) -> None:
     """Modules come from the installer's own kernel, programs from their packages; the rest is passed on as it is."""
     (tmp_path / "kept").mkdir()
     netboot = mirror.Netboot(KERNEL, {"held-udeb": "2"})
     with serving(archive(tmp_path)) as (url, _):
         upstream = mirror.Upstream(url, tmp_path / "kept")
-        overlay = mirror.Overlay("trixie", upstream, netboot, tmp_path / "overlay")
+        overlay = mirror.Overlay("trixie", upstream, netboot, tmp_path / "overlay", key)
         overlay.make()
         with mirror.serving(overlay, upstream, upstream) as port:
             base = f"http://127.0.0.1:{port}/debian"
@@ -86,6 +95,9 @@ def test_what_is_missing_is_made(tmp_path: Path) -> None:
             assert urlopen(f"{base}/dists/trixie/InRelease").read() == b"as Debian signed it"
             with pytest.raises(HTTPError, match="404"):
                 urlopen(f"{base}/../etc/passwd")
+    key.keyring(tmp_path / "ours.gpg")
+    signature = tmp_path / "overlay" / "dists" / "trixie" / "Release.gpg"
+    subprocess.run(["gpgv", "-q", "--keyring", tmp_path / "ours.gpg", signature, signature.with_suffix("")], check=True)
     assert f"{hashlib.sha256(index).hexdigest()} {len(index):8d} {INDEX}" in release
     assert set(found) == {"partman", f"disk-modules-{KERNEL}-di", "e2fsprogs-udeb", "held-udeb"}
     assert found["held-udeb"]["Version"] == "2", "the installer has it; nobody will ask"
@@ -97,7 +109,7 @@ def test_what_is_missing_is_made(tmp_path: Path) -> None:
     assert said == {f"disk-modules-{KERNEL}-di", "e2fsprogs-udeb", "gone-udeb"}
 
 
-def test_nothing_is_missing(tmp_path: Path) -> None:
+def test_nothing_is_missing(tmp_path: Path, key: Key) -> None:
     """Where the mirror has it all, nothing is made and no line is said."""
     folder = archive(tmp_path)
     index = package(
@@ -107,7 +119,7 @@ def test_nothing_is_missing(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     with serving(folder) as (url, _):
         overlay = mirror.Overlay(
-            "trixie", mirror.Upstream(url, tmp_path / "kept"), mirror.Netboot(KERNEL, {}), tmp_path / "overlay"
+            "trixie", mirror.Upstream(url, tmp_path / "kept"), mirror.Netboot(KERNEL, {}), tmp_path / "overlay", key
         )
         overlay.make()
     assert overlay.said == []

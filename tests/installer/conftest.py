@@ -1,0 +1,53 @@
+"""Debian's installers that are run for real, and a mirror that has all they load."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mirror
+import pytest
+from mirror import Source
+from vendor_repository import Key
+
+from skyvypack import mirrors
+from skyvypack.spec import Spec
+
+INSTALLERS = [Path(name) for name in os.environ.get("SKYVYPACK_TEST_INSTALLER", "").split(os.pathsep) if name]
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what was fetched from the mirror, kept from run to run where there is a place for it."""
+    place = os.environ.get("SKYVYPACK_TEST_KEPT")
+    folder = Path(place) if place else tmp_path_factory.mktemp("kept")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(params=INSTALLERS, ids=lambda path: path.name)
+def source(request: pytest.FixtureRequest, kept: Path, tmp_path: Path) -> Iterator[Source]:
+    """One installer after the other; what the mirror in use lacks of a netboot one is made and told."""
+    source = Source(request.param)
+    if source.path.suffix != ".deb":
+        yield source
+        return
+    archives = mirrors.sources(Spec("any", "1.0.0", source.release, ())).archives
+    main = mirror.Upstream(archives[0][0], kept)
+    security = mirror.Upstream(next(url for url, suite in archives if suite.endswith("-security")), kept)
+    netboot = mirror.Netboot.read(source.path, tmp_path / "netboot")
+    key = Key(tmp_path / "gpg")
+    overlay = mirror.Overlay(source.release, main, netboot, tmp_path / "mirror", key)
+    overlay.make()
+    key.end_agent()
+    if overlay.said:
+        lines = "\n".join(overlay.said)
+        sys.stderr.write(f"the mirror lacks components of this installer, made for this test:\n{lines}\n")
+        source.path = mirror.trusting(source.path, tmp_path / "netboot", key)
+    with mirror.serving(overlay if overlay.said else None, main, security, source.asked.append) as port:
+        # Where QEMU's user network shows a guest the host's loopback.
+        url = f"http://10.0.2.2:{port}/debian"
+        source.mirror = f"mirror: {{main: '{url}', security: '{url}-security'}}\n"
+        yield source

@@ -1,0 +1,47 @@
+"""What a booted clone shows of itself, to tell an installed system from a baked one by what runs in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from skyvypack import seed
+from skyvypack.accelerator import choose
+from skyvypack.cloudinit import first_boot_user_data
+from skyvypack.link import Access
+from skyvypack.machine import Machine, wait
+from skyvypack.spec import Spec
+from skyvypack.spec.model import User
+
+_USER = "skyvy-verify"
+_BOOT_SECONDS = 120.0
+_SCRIPT = r"""
+sudo ss -Hltunp | awk '{ print "port " $1 " " $5 "\t" $7 }'
+sudo sysctl -a 2> /dev/null | sed 's/ = /\t/; s/^/running /'
+systemctl list-unit-files --no-legend --plain | awk '{ print "unit file " $1 "\t" $2 }'
+systemctl list-units --no-legend --plain --type=service,socket,timer,mount --state=active |
+    awk '{ print "active " $1 "\t" $3 }'
+"""
+# Counters, names and what the kernel makes of the moment, the machine's size and its clock; nobody sets them.
+_OF_THE_MOMENT = re.compile(
+    r"running (fs\.(dentry|file-nr|inode|quota|epoll)|kernel\.(random\.|ns_last|pty\.nr|hostname|sched_domain|"
+    r"threads-max|perf_event_max_sample_rate|perf_cpu)|net\.netfilter\.nf_conntrack_count|vm\.(min_free|lowmem))"
+    r"|active (user|session|run-|systemd-fsck|blockdev)|port udp .*:546|port \S+ \[fe80"
+)
+
+
+def live(name: str, disk: Path, spec: Spec, folder: Path) -> dict[str, str]:
+    """Listening ports with their programs, kernel settings and units of a clone of a disk, by what they are about."""
+    folder.mkdir()
+    key, public = seed.keypair(folder)
+    user_data = first_boot_user_data(spec, hostname="clone", users=(User(_USER, (public,), sudo=True),))
+    disc = seed.make(folder, user_data, "instance-id: clone\nlocal-hostname: clone\n")
+    accelerator = choose(None, cache=folder)
+    with Machine(
+        name, disk, folder / "machine", accelerator=accelerator, access=Access(_USER, key, 22), seed=disc
+    ) as machine:
+        wait(machine.connecting(_BOOT_SECONDS))
+        wait(machine.settling(_BOOT_SECONDS))
+        lines = machine.run(_SCRIPT, timeout=120.0).stdout.splitlines()
+    facts = dict(line.partition("\t")[::2] for line in lines if not _OF_THE_MOMENT.match(line))
+    return {about: re.sub(r"(pid|fd)=\d+", r"\1", value) for about, value in facts.items()}
