@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ def test_pool_that_cannot_be(
     with pytest.raises(SkyvypackError, match=reason) as caught:
         pool.make(SPEC, ["nginxx"], tmp_path / "run", debs=tmp_path / "debs")
     assert type(caught.value) is kind
+
+
+def test_no_space_for_a_pool(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offline ISO is not begun on a disk too small for its packages: nothing is fetched, no folder is left."""
+    cache = tmp_path / "cache"
+    free = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(SkyvypackError, match=r"not enough space in .* for the packages of an installer: 0\.0 GiB free"):
+        iso.make(SPEC, source, tmp_path / "out.iso", checksum=CHECKSUM, offline=True, cache=cache)
+    assert not (tmp_path / "out.iso").exists()
+    assert not [path for path in (cache / "runs").iterdir() if path.is_dir()]
 
 
 def test_a_package_that_did_not_arrive(tmp_path: Path, fake_tool: FakeTool) -> None:
