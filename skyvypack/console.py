@@ -48,7 +48,8 @@ STAGES = (
     _stage("initramfs", r"Run /init as init process|^Loading, please wait|^Begin: ", 40),
     # It shows what it does, but for the packages it is silent while it unpacks one.
     _stage("installer", r"Starting system log daemon: |skyvypack: installing to ", 300),
-    _stage("systemd", r"systemd\[1\]: |^Welcome to |^\[  OK  \]", 60),
+    # GRUB greets, too, where the serial line is UEFI's console.
+    _stage("systemd", r"systemd\[1\]: |^Welcome to (?!GRUB)|^\[  OK  \]", 60),
     _stage("cloud-init, local stage", _CLOUD_INIT + "'init-local'", 40),
     _stage("cloud-init, network stage", _CLOUD_INIT + "'init'", 60),
     _stage("cloud-init, config stage", _CLOUD_INIT + "'modules:config'", 60),
@@ -106,6 +107,11 @@ _SEED_HINT = "the seed (label cidata, with user-data and meta-data) was not atta
 # The most telling first: of several signs on one console the first in this table names the cause.
 _SIGNS = (
     _sign(r"skyvypack: error: (.*)", "a step in the guest failed: {0}", "its output is in the lines before"),
+    _sign(
+        r"Prompt: '\?' for help",
+        "Debian's installer asks a question, and nobody is there to answer it",
+        "the question is in the lines before; where it tells of a download, the mirror lacks what its index names",
+    ),
     _sign(r"Unable to mount root fs on (\S+)", "the kernel cannot mount the root file system ({0})", _ROOT_HINT),
     _sign(r"Kernel panic - not syncing: ((?:Out of memory|System is deadlocked on memory).*)", "{0}", _MEMORY_HINT),
     _sign(r"Kernel panic - not syncing: (.*)", "kernel panic: {0}", "the lines above it name the fault"),

@@ -176,6 +176,29 @@ def test_login_prompt_without_cloud_init_means_no_seed(tmp_path):
     assert "seed" in console.diagnose().hint
 
 
+def test_installer_that_asks_is_not_waited_for(tmp_path):
+    """A prompt ends in no line break, and nobody would answer it: the question is shown and the build ends."""
+    asked = "Downloading a file failed:\n  1: Retry [*],  2: Change mirror\nPrompt: '?' for help, default=1> "
+    console = shown(tmp_path, f"Starting system log daemon: syslogd, klogd.\n{asked}")
+    diagnosis = console.fatal()
+    assert diagnosis is not None
+    assert diagnosis.stage == "installer"
+    assert "asks a question" in diagnosis.cause
+    assert "Downloading a file failed:" in diagnosis.tail
+
+
+def test_grub_that_greets_is_the_boot_loader(tmp_path):
+    """Under UEFI it does so on the serial line; an installer that comes after it is still seen as one."""
+    log = tmp_path / "console.log"
+    log.write_text("BdsDxe: starting Boot0001\nWelcome to GRUB!\n")
+    console = Console(log)
+    assert console.poll()
+    assert console.stage.name == "boot loader"
+    log.write_text(f"{log.read_text()}Run /init as init process\nStarting system log daemon: syslogd, klogd.\n")
+    console.poll()
+    assert console.stage.name == "installer"
+
+
 def test_text_cut_inside_a_character_is_read_whole(tmp_path):
     """UTF-8 that arrives in two halves becomes the one character it is."""
     log = tmp_path / "console.log"

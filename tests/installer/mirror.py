@@ -269,7 +269,8 @@ class Overlay:
             shutil.copy2(place, tree / path, follow_symlinks=False)
         kept = {name: value for name, value in fields.items() if name not in _OF_THE_FILE}
         (tree / "DEBIAN/control").write_text("".join(f"{name}: {value}\n" for name, value in kept.items()))
-        path = f"pool/made/{fields['Package']}_{fields['Version'].replace(':', '%3a')}_{fields['Architecture']}.udeb"
+        # No version in it: its colon and its plus mean something in a URL.
+        path = f"pool/made/{fields['Package']}.udeb"
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         argv = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, file]
