@@ -60,6 +60,7 @@ def _since(builder: str, change: Mapping[str, Any]) -> dict[str, Any]:
         "builder": builder,
         "plugin": change["plugin"],
         "source": "struct tags of the builder's Config at each of the plugin's tags",
+        "tags": change["tags"],
         "first_version_of": change["added"],
         "removed_in": change["removed"],
         "type_changed_in": change["type_changed"],
