@@ -13,6 +13,8 @@ from skyvypack.errors import InputError
 from skyvypack.lint import TEMPLATE_ENDINGS, VALUES_ENDINGS
 
 _ENDINGS = (*TEMPLATE_ENDINGS, *VALUES_ENDINGS)
+# A template is written by people: what is larger is something else, and reading it would take minutes.
+_LARGEST = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -39,20 +41,50 @@ def collect(paths: Iterable[Path]) -> list[Folder]:
         it as context, and has any name.
 
     Raises:
-        InputError: a path does not exist or cannot be read, or there is nothing to judge.
+        InputError: a path does not exist or cannot be read (all of them, at once), or there is nothing to judge.
     """
-    given = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    given, wrong = _given(paths)
     folders: dict[Path, Folder] = {}
     for file in given:
-        folders.setdefault(file.parent, Folder()).files[str(file)] = read(file)
+        wrong += _read_into(folders.setdefault(file.parent, Folder()).files, file)
     for parent, folder in folders.items():
-        for beside in sorted(parent.iterdir()):
+        for beside in _listed(parent):
             if beside.name.endswith(TEMPLATE_ENDINGS) and str(beside) not in folder.files and beside.is_file():
-                folder.context[str(beside)] = read(beside)
+                wrong += _read_into(folder.context, beside)
+    if wrong:
+        raise InputError("\n".join(error.message for error in wrong), wrong[0].hint)
     if not folders:
         looked = ", ".join(map(str, paths))
         raise InputError(f"nothing to lint in {looked}", f"Packer's files end in {', '.join(_ENDINGS)}")
     return list(folders.values())
+
+
+def _given(paths: Iterable[Path]) -> tuple[list[Path], list[InputError]]:
+    """The files that paths name, each once, and what is wrong with other paths."""
+    files: dict[Path, None] = {}
+    wrong = []
+    for path in paths:
+        try:
+            files |= dict.fromkeys(_files(path))
+        except InputError as error:
+            wrong.append(error)
+    return list(files), wrong
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What stands in a folder; nothing when only a file in it may be read, not its list."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _read_into(texts: dict[str, str], file: Path) -> list[InputError]:
+    try:
+        texts[str(file)] = read(file)
+    except InputError as error:
+        return [error]
+    return []
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -73,19 +105,23 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise InputError(f"cannot read {error.filename}: {error.strerror}", "lint only what you may read") from error
+    raise InputError(f"cannot read {error.filename}: {error.strerror}", "name only what you may read") from error
 
 
 def read(file: Path) -> str:
     """A file's text with its line ends as they are; bytes that are no UTF-8 become lone surrogates.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is too large to be a template.
     """
     try:
-        return file.read_bytes().decode("utf-8", "surrogateescape")
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}", "lint only what you may read") from error
+        raise InputError(f"cannot read {file}: {error.strerror}", "name only what you may read") from error
+    if len(content) > _LARGEST:
+        raise InputError(f"{file} is larger than {_LARGEST // 1024**2} MiB", "is it a template that somebody wrote?")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def replace(file: Path, before: str, after: str) -> None:

@@ -13,8 +13,6 @@ from skyvypack.lint_files import read
 # Of a folder, Packer reads these by itself; other files of values are given by name.
 _OF_FOLDER = (*TEMPLATE_ENDINGS, ".auto.pkrvars.hcl", ".auto.pkrvars.json")
 _KNOWN = (*TEMPLATE_ENDINGS, *VALUES_ENDINGS)
-# A template is written by people: what is larger is something else.
-_LARGEST = 16 * 1024 * 1024
 
 
 def collect(paths: Iterable[Path]) -> dict[str, str]:
@@ -33,7 +31,7 @@ def collect(paths: Iterable[Path]) -> dict[str, str]:
     wrong: list[str] = []
     for path in paths:
         try:
-            files |= {str(file): _text(file) for file in _files(path)}
+            files |= {str(file): read(file) for file in _files(path)}
         except InputError as error:
             wrong.append(error.message)
     if wrong:
@@ -60,13 +58,3 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror}") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        size = file.stat().st_size
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    if size > _LARGEST:
-        raise InputError(f"{file} is larger than {_LARGEST // 1024**2} MiB")
-    return read(file).removeprefix("\ufeff")

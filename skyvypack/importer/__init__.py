@@ -129,6 +129,8 @@ def _chosen(found: Sequence[Source], wanted: str) -> Source:
     if len(named) == 1:
         return named[0]
     listed = ", ".join(one.label for one in known)
+    if len(named) > 1 and len({one.label for one in named}) == 1:
+        raise InputError(f"there are {len(named)} sources {named[0].label}", "give each a name of its own")
     if len(named) > 1:
         raise InputError(f"there are several sources: {listed}", f"choose one: --source {named[0].label}")
     if known:
@@ -143,7 +145,11 @@ def _chosen(found: Sequence[Source], wanted: str) -> Source:
 def _carry(draft: Draft, reverse: ModuleType, source: Source) -> None:
     """Give each argument to what its target says of it."""
     repeated: set[tuple[str, int]] = set()
+    again = {given.path: given for given in source.given if not given.number}
     for given in source.given:
+        if not given.number and again[given.path] is not given:
+            draft.leave("lost", given, "stands here again further down, and the last one counts")
+            continue
         block = given.path.partition(".")[0]
         if given.number and (block, given.number) not in repeated:
             repeated.add((block, given.number))

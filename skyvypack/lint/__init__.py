@@ -81,6 +81,7 @@ _WHOLE = frozenset(
     rule.id
     for rule in (
         catalog.UNDEFINED,
+        catalog.CIRCULAR,
         catalog.UNUSED_VARIABLE,
         catalog.UNUSED_LOCAL,
         catalog.UNUSED_SOURCE,

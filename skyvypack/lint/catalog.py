@@ -103,6 +103,16 @@ UNDEFINED = Rule(
     bad=_source('  vm_name = "debian-${var.release}"\n'),
     good=_source('  vm_name = "debian-${var.release}"\n', before='variable "release" {\n  default = "13"\n}\n\n'),
 )
+CIRCULAR = Rule(
+    "circular-local",
+    "error",
+    "A local needs itself, by way of others or at once",
+    "No Packer can work out such locals.",
+    bad=_source(
+        "  vm_name = local.name\n", before='locals {\n  name  = "web-${local.label}"\n  label = local.name\n}\n\n'
+    ),
+    good=_source("  vm_name = local.name\n", before='locals {\n  name  = "web-${local.label}"\n  label = "13"\n}\n\n'),
+)
 DUPLICATE = Rule(
     "duplicate-name",
     "error",
@@ -258,6 +268,7 @@ RULES: Mapping[str, Rule] = {
         EXCLUSIVE,
         WRONG_TYPE,
         UNDEFINED,
+        CIRCULAR,
         DUPLICATE,
         DECLARED_TWICE,
         UNUSED_VARIABLE,

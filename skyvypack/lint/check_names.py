@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pyhcl2.nodes import ArrayExpression, Attribute, Block, Identifier
@@ -29,6 +29,7 @@ def check(setting: Setting) -> Iterator[Finding]:
             yield from _reference(setting, place)
     yield from _defaults(module)
     yield from _default_types(module)
+    yield from _cycles(module)
     yield from _build_sources(module)
     yield from _duplicates(setting)
     yield from _unused(module)
@@ -81,6 +82,39 @@ def _defaults(module: Module) -> Iterator[Finding]:
                     if not use.call and use.parts[0] in _ROOTS:
                         message = f"the default of a variable cannot refer to {'.'.join(use.parts)}"
                         yield _undefined(declared.document, use, message, "make it a local")
+
+
+def _cycles(module: Module) -> Iterator[Finding]:
+    """Locals that need themselves: each round is told once, where its first local stands."""
+    needs = {name: _needed(declarations) for name, declarations in module.locals.items()}
+    told: set[str] = set()
+    for name, declarations in module.locals.items():
+        way = _way_back(name, needs)
+        if way and not told.intersection(way) and declarations[-1].document.reported:
+            told.update(way)
+            message = f"local.{' needs local.'.join([*way, name])}"
+            yield declarations[-1].document.finding(catalog.CIRCULAR, declarations[-1].span, message)
+
+
+def _needed(declarations: list[Declared]) -> list[str]:
+    last = declarations[-1]
+    found = uses(last.document.syntax, last.value) if last.value is not None else ()
+    return [use.parts[1] for use in found if use.parts[0] == "local" and len(use.parts) > 1 and not use.call]
+
+
+def _way_back(name: str, needs: Mapping[str, list[str]]) -> list[str]:
+    """The locals from one to itself, in the order in which they need each other; none when it is in no round."""
+    ways = [[name]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for other in needs.get(way[-1], ()):
+            if other == name:
+                return way
+            if other not in seen:
+                seen.add(other)
+                ways.append([*way, other])
+    return []
 
 
 def _build_sources(module: Module) -> Iterator[Finding]:

@@ -51,7 +51,9 @@ class Document:
 
     def read(self) -> Syntax:
         """What its text says; raises `Malformed`."""
-        return json_text.read(self.text) if self.is_json else syntax.read(self.text)
+        # Packer passes over a byte order mark; a blank in its place keeps all positions.
+        text = " " + self.text[1:] if self.text.startswith("\ufeff") else self.text
+        return json_text.read(text) if self.is_json else syntax.read(text)
 
     @property
     def is_json(self) -> bool:

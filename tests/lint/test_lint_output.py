@@ -16,8 +16,8 @@ from skyvypack.cli.app import cli
 from skyvypack.lint import RULES, lint
 from skyvypack.lint.sarif import document
 
-GOOD = "locals {\n  a = 1\n  b = local.a\n  c = [local.b, local.c]\n}\n"
-BAD = "locals {\n  a = var.nope\n  b = [local.a, local.b]\n}\n"
+GOOD = "locals {\n  a = 1\n  b = local.a\n  c = local.b\n}\nbuild {\n  description = local.c\n}\n"
+BAD = "locals {\n  a = var.nope\n  b = local.a\n}\nbuild {\n  description = local.b\n}\n"
 WARNED = 'variable "a" {}\n'
 OLD_NAME = 'source "qemu" "a" {\n  ssh_wait_timeout = "1m"\n}\n'
 
@@ -127,8 +127,8 @@ def test_folders(here: Path) -> None:
     """Each folder is a module of its own; hidden ones are passed over, and other files too."""
     for name, text in {
         "a/x.pkr.hcl": 'variable "v" {}\n',
-        "a/y.pkr.hcl": "locals {\n  x = [var.v, local.x]\n}\n",
-        "b/z.pkr.hcl": "locals {\n  x = [var.v, local.x]\n}\n",
+        "a/y.pkr.hcl": "locals {\n  x = var.v\n}\nbuild {\n  description = local.x\n}\n",
+        "b/z.pkr.hcl": "locals {\n  x = var.v\n}\nbuild {\n  description = local.x\n}\n",
         ".git/z.pkr.hcl": "nonsense",
         "b/other.hcl": "nonsense",
         "b/old.json": "nonsense",
@@ -150,3 +150,13 @@ def test_nothing_to_judge(here: Path, name: str, words: str) -> None:
     done = run(name)
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_all_that_cannot_be_read_is_told_at_once(here: Path) -> None:
+    """A missing file, a file that is too large and a link to itself are told together; nothing is judged."""
+    (here / "large.pkr.hcl").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+    (here / "loop.pkr.hcl").symlink_to("loop.pkr.hcl")
+    result = run("missing.pkr.hcl", "large.pkr.hcl", "loop.pkr.hcl")
+    assert result.exit_code == 2
+    assert "missing.pkr.hcl is no file or folder\nloop.pkr.hcl is no file" in result.output
+    assert "large.pkr.hcl is larger than 4 MiB" in result.output

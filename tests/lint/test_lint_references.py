@@ -125,3 +125,16 @@ def test_two_locals_of_one_name_before_1_7() -> None:
     text = "locals {\n  a = 1\n}\nlocals {\n  a = 2\n}\n"
     assert lint({"a.pkr.hcl": text}, select=["duplicate-name"], dialect=dialect.named("1.6.6")) == []
     assert len(lint({"a.pkr.hcl": text}, select=["duplicate-name"], dialect=dialect.named("1.9.0"))) == 1
+
+
+def test_locals_that_need_themselves() -> None:
+    """A round of locals is told once, across files too; what only leads into one is not told."""
+    files = {
+        "a.pkr.hcl": 'locals {\n  a = local.b\n  into = local.a\n  self = "x${local.self}"\n}\n',
+        "b.pkr.hcl": "locals {\n  b = [for one in [1] : local.c]\n  c = upper(local.a)\n}\n",
+    }
+    found = [(one.file, one.line, one.message) for one in lint(files, select=["circular-local"])]
+    assert found == [
+        ("a.pkr.hcl", 2, "local.a needs local.b needs local.c needs local.a"),
+        ("a.pkr.hcl", 4, "local.self needs local.self"),
+    ]

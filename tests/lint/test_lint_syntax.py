@@ -229,3 +229,11 @@ def test_the_mask_keeps_every_position(text: str) -> None:
     for start, template in found.templates.items():
         assert text[start] in '"<'
         assert start < template.end <= len(text)
+
+
+@pytest.mark.parametrize("name", ["a.pkr.hcl", "a.pkr.json"])
+def test_a_byte_order_mark_is_passed_over(name: str) -> None:
+    """As Packer does, in both versions; positions count it."""
+    text = "\ufeff" + ("locals { a = 1 }\n" if name.endswith("hcl") else '{"locals": {"a": 1}}')
+    [finding] = lint({name: text})
+    assert (finding.rule, finding.column > 9) == ("unused-local", True)
