@@ -36,6 +36,23 @@ def template() -> Path:
     return Path(given)
 
 
+@pytest.fixture(scope="session")
+def source(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk for Packer to clone: the template, with Debian's own sshd in place of ours.
+
+    Packer 1.6.6 knows no key exchange that ours offers, but with `classical_key_exchange`.
+    """
+    folder = tmp_path_factory.mktemp("source")
+    raw = folder / "source.raw"
+    disk.convert(template, raw, "raw", source_format="qcow2")
+    root = max(disk.partitions(raw), key=lambda one: one.size)
+    remove = ["-w", "-R", "rm /etc/ssh/sshd_config.d/00-skyvyos.conf", f"{raw}?offset={root.start}"]
+    command.run(["debugfs", *remove])
+    disk.convert(raw, folder / "source.qcow2", "qcow2")
+    raw.unlink()
+    return folder / "source.qcow2"
+
+
 @pytest.fixture
 def network() -> Iterator[None]:
     """The guests' network, in which the test and all that it starts is."""

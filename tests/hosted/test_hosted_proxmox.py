@@ -54,13 +54,13 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
 
 
 def test_packers_build_on_the_cluster_boots_and_keeps_the_contract(
-    template: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+    source: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
 ) -> None:
     """`bake` with a base on the cluster: Packer clones, finds the clone's address by the guest's agent, configures and
     seals it by SSH; what it made is marked, cloned, proven and pointed to, and the source stays as it is."""
     cluster.add_template(100, "debian-13")
     pve = cluster.pve
-    pve.disks[100] = template
+    pve.disks[100] = source
     access = {"username": "root@pam"}
     base = {"kind": "clone", "source": "debian-13"}
     path = spec_file("proxmox", settings(cluster) | access, base=base)
