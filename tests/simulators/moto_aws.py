@@ -299,6 +299,7 @@ def _disable_image_deprecation(self: Any) -> ActionResult:
 
 def _commanded(aws: FaultyAws) -> Callable[..., Any]:
     """SendCommand that is carried out, by the agent that a test plays."""
+
     def send_command(self: Any, **given: Any) -> Any:
         (instance,) = given["instance_ids"]
         script = "\n".join(given["parameters"]["commands"])
