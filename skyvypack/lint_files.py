@@ -49,7 +49,7 @@ def collect(paths: Iterable[Path]) -> list[Folder]:
         wrong += _read_into(folders.setdefault(file.parent, Folder()).files, file)
     for parent, folder in folders.items():
         for beside in _listed(parent):
-            if beside.name.endswith(TEMPLATE_ENDINGS) and str(beside) not in folder.files and beside.is_file():
+            if beside.name.endswith(TEMPLATE_ENDINGS) and beside not in given and beside.is_file():
                 wrong += _read_into(folder.context, beside)
     if wrong:
         raise InputError("\n".join(error.message for error in wrong), wrong[0].hint)
