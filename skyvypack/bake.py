@@ -118,7 +118,7 @@ def bake(
             f"bases that are: {', '.join(LOCAL)}",
         )
     cache = cache or runs.cache_folder()
-    bundle = render(spec, target, packer.installed())
+    bundle = render(targets.baked_here(spec, target), target, packer.installed())
     final = output / f"{spec.name}-{spec.version}-{target}"
     # qcow2 is what clones are booted from, so it is always made.
     wanted = tuple(dict.fromkeys(("qcow2", *(formats or spec.target_settings(target)["formats"]))))

@@ -53,19 +53,21 @@ def register(
     """
     from skyvypack import registrar
     from skyvypack.cli.display import reporter
+    from skyvypack.registrar.deliver import source_of
     from skyvypack.spec import load
 
     spec = registrar.routed(load(spec_file), target, via)
     folder = artifact or Path("output") / f"{spec.name}-{spec.version}-{target}"
+    source = source_of(spec, target, folder)
     wishes = registrar.Wishes(channel, keep, verify=not no_verify, manifest=manifest_url, patience=patience)
     if dry_run:
-        plan = registrar.plan(spec, target, folder, wishes=wishes)
+        plan = registrar.plan(spec, target, source, wishes=wishes)
         show.document(plan) if as_json else _print_plan(plan)
         ctx.exit(1 if plan.obstacles else 0)
     with reporter(as_json) as report:
         # Beside the artifact, not in it: what is in it is what its bake made.
         logs = folder.with_name(f"{folder.name}.logs")
-        done = registrar.register(spec, target, folder, wishes=wishes, logs=logs, report=report)
+        done = registrar.register(spec, target, source, wishes=wishes, logs=logs, report=report)
     show.document(registration_facts(done)) if as_json else print_registration(done)
     ctx.exit(0 if done.complete else 1)
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skyvypack import command, packer
+from skyvypack import command, disk, packer, targets
+from skyvypack.artifact import Artifact, DiskFile
 from skyvypack.bake import BakeResult, bake
 from skyvypack.bundle import Bundle
-from skyvypack.errors import BakeFailed
+from skyvypack.errors import BakeFailed, InputError
 from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.registrar.contract import Plan
 from skyvypack.registrar.credentials import secret
 from skyvypack.registrar.find import find
-from skyvypack.registrar.flow import Prover, Registration, Wishes, plan, register
+from skyvypack.registrar.flow import Prover, Registration, Source, Wishes, order_of, plan, register
 from skyvypack.render import render
 from skyvypack.spec.model import Spec
 from skyvypack.targets import settings_rules
@@ -83,6 +86,8 @@ def deliver(
         remote = PackerOnPlatform.of(spec, target)
         logs = baking.output / f"{spec.name}-{spec.version}-{target}.logs"
         return Delivery(register(spec, target, remote, wishes=wishes, prover=prover, logs=logs, report=report))
+    if _writes(spec, target):
+        PackerOnPlatform.of(spec, target)  # what the installed Packer cannot write is told before minutes are spent
     formats = (find(target).DISK, *(baking.formats or spec.target_settings(target)["formats"]))
     baked = bake(
         spec,
@@ -96,8 +101,29 @@ def deliver(
         report=report,
     )
     logs = baking.output / f"{baked.artifact.folder.name}.logs"
-    done = register(spec, target, baked.artifact, wishes=wishes, prover=prover, logs=logs, report=report)
+    source = source_of(spec, target, baked.artifact)
+    done = register(spec, target, source, wishes=wishes, prover=prover, logs=logs, report=report)
     return Delivery(done, baked)
+
+
+def source_of(spec: Spec, target: str, made: Artifact | Path) -> Source:
+    """What is registered of an artifact: itself, or, where the target's builder writes its disk, what Packer makes.
+
+    Args:
+        spec: that it was baked from.
+        target: where.
+        made: the artifact or its folder.
+
+    Raises:
+        SkyvypackError: the artifact is none, or does not fit the spec and the target.
+    """
+    return PackerOnPlatform.of(spec, target, order_of(spec, target, made).disk) if _writes(spec, target) else made
+
+
+def _writes(spec: Spec, target: str) -> bool:
+    """Whether the target's builder only writes a disk that was baked on this machine."""
+    kind = spec.base.kind
+    return kind in LOCAL and targets.source(target).builder(spec) != LOCAL[kind]
 
 
 def plan_delivery(spec: Spec, target: str, *, wishes: Wishes = _WISHES) -> Plan:
@@ -115,13 +141,15 @@ class PackerOnPlatform:
 
     Args:
         bundle: what Packer is given.
+        disk: that it writes; None for a bundle that bakes.
     """
 
     bundle: Bundle
+    disk: DiskFile | None = None
 
     @classmethod
-    def of(cls, spec: Spec, target: str) -> PackerOnPlatform:
-        """The bake of a spec, for the Packer that is installed here.
+    def of(cls, spec: Spec, target: str, disk: DiskFile | None = None) -> PackerOnPlatform:
+        """The bake of a spec, or of a disk, for the Packer that is installed here.
 
         What the registrar's ``LATER`` names is left out of the bundle: it is done by jobs that may fail one by one.
 
@@ -132,12 +160,12 @@ class PackerOnPlatform:
         later = getattr(find(target), "LATER", ())
         defaults = {name: settings_rules(target)[name]["default"] for name in later}
         settings = {**spec.targets, target: {**spec.target_settings(target), **defaults}}
-        return cls(render(dataclasses.replace(spec, targets=settings), target, packer.installed()))
+        return cls(render(dataclasses.replace(spec, targets=settings), target, packer.installed()), disk)
 
     @property
     def digest(self) -> str:
-        """Of the bundle."""
-        return f"bundle:{self.bundle.digest}"
+        """Of the disk, or of the bundle."""
+        return f"sha256:{self.disk.sha256}" if self.disk else f"bundle:{self.bundle.digest}"
 
     def build(self, progress: Progress) -> str:
         """Let Packer bake, and read from its manifest what it made.
@@ -148,6 +176,8 @@ class PackerOnPlatform:
         with tempfile.TemporaryDirectory(prefix="skyvypack-") as scratch:
             folder = write(self.bundle, Path(scratch) / "bundle")
             command.run(["sh", "prepare.sh"], cwd=folder)
+            if self.disk:
+                _pack(self.disk, folder / "build" / "disk.raw.gz", progress)
             packer.init(folder, self.bundle.dialect)
             packer.build(
                 folder,
@@ -165,6 +195,22 @@ class PackerOnPlatform:
         prefixes = tuple(getattr(find(self.bundle.target), "ENVIRONMENT", ()))
         found = {name: value for name, value in os.environ.items() if prefixes and name.startswith(prefixes)}
         return found | {name: value for name in named if (value := secret(name))}
+
+
+def _pack(made: DiskFile, packed: Path, progress: Progress) -> None:
+    """The disk as the bundle takes it: raw, compressed.
+
+    Raises:
+        InputError: it is not what its manifest says.
+    """
+    if disk.sha256(made.path) != made.sha256:
+        raise InputError(f"{made.path} is not what its manifest says: its digest differs", "bake it again")
+    raw = packed.with_suffix("")
+    with progress.stage("convert", "Pack the disk"):
+        disk.convert(made.path, raw, "raw", source_format=made.format)
+        with raw.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        raw.unlink()
 
 
 def _made(manifest: Path) -> str:

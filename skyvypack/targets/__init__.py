@@ -25,6 +25,8 @@ and its module `source`, which is pure:
     the Packer document.
 ``scripts(spec)``
     paths in the bundle of the scripts that run in the guest.
+``baked_here(spec)``
+    (may be left out) the spec of the disk that is baked on this machine, where the spec's own builder only writes it.
 ``remastered(spec)``
     whether base iso starts from an installer that `installer.sh` made; a target without it has no base iso. Where it
     does not, the platform holds the installer, which is told what to do.
@@ -41,17 +43,20 @@ and its module `reverse`, for `import`, which is pure too:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skyvypack import assets
 from skyvypack.document import parse
 from skyvypack.errors import InputError, Problem, SpecError
 from skyvypack.rules import Rule, check_settings_rules, nearest
+
+if TYPE_CHECKING:
+    from skyvypack.spec.model import Spec
 
 
 @cache
@@ -84,6 +89,16 @@ def reverse(target: str) -> ModuleType:
     """
     _require(target)
     return import_module(f"{__name__}.{target}.reverse")
+
+
+def baked_here(spec: Spec, target: str) -> Spec:
+    """The spec of the disk that is baked on this machine; another one only where the target's builder just writes it.
+
+    Raises:
+        InputError: no such target.
+    """
+    found: Callable[[Spec], Spec] = getattr(source(target), "baked_here", lambda spec: spec)
+    return found(spec)
 
 
 def datasources(target: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ moto's record of an AMI that Packer makes has no blocks and none of its settings
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from simulators import moto_aws
 from simulators.ssh_guest import Guest, Reply
 from test_bake_on_platform import APPLY, HANG_UP, SEAL, WAIT, FakeProver, Site, _no_pause, guest  # noqa: F401
 
+from skyvypack import disk
+from skyvypack.artifact import DiskFile, write_manifest
+from skyvypack.bake import BakeResult
 from skyvypack.errors import BakeFailed, ContractFailed
-from skyvypack.registrar import describe, reap
+from skyvypack.registrar import deliver, describe, reap
 from skyvypack.spec.model import Spec
 from skyvypack.targets.aws.ec2 import images, instances
 
@@ -113,6 +117,35 @@ def test_an_ami_of_packers_that_breaks_the_contract(site: Site, client: Any) -> 
         site.bake(site.spec(BASE), {APPLY: lambda: HANG_UP, SEAL: seal(client)}, FakeProver(passes=False))
     assert left(client) == [SOURCE]
     assert reap("aws") == ()
+
+
+def test_a_disk_that_packer_writes_to_an_ami(
+    site: Site, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `surrogate` the disk is baked here, goes up compressed, and a helper instance writes it.
+
+    moto makes the snapshot of the written volume, but knows nothing of what is on it.
+    """
+    site.settings |= {"surrogate": True, "regions": []}
+    spec = site.spec({"kind": "bootstrap"})
+    raw, made = tmp_path / "web.raw", tmp_path / "made" / "web-1.0.0.qcow2"
+    raw.write_bytes(b"a disk".ljust(1 << 20, b"\0"))
+    made.parent.mkdir()
+    disk.convert(raw, made, "qcow2")
+    file = DiskFile(made, "qcow2", made.stat().st_size, disk.sha256(made))
+    nothing: dict[str, Any] = {"inputs": {}, "packages": (), "timings": {}, "tools": {}, "accelerator": {}}
+    artifact = write_manifest(made.parent, [file], spec, "aws", **nothing, checks=[])
+    monkeypatch.setattr(deliver, "bake", lambda *_, **__: BakeResult(artifact))
+    done = site.bake(spec, {}).registration
+    packed = site.guest.files["/home/packer/disk.raw.gz"].encode(errors="surrogateescape")
+    assert gzip.decompress(packed) == raw.read_bytes()
+    assert any("the disk could not be written" in script for script in site.guest.scripts)
+    assert done.complete
+    assert done.template.digest == f"sha256:{file.sha256}"
+    assert describe(spec, "aws")[0].channels == ("stable",)
+    assert left(client) == [SOURCE, "web-1.0.0"]
+    again = site.bake(spec, {}).registration
+    assert again.unchanged
 
 
 def test_a_configuration_that_fails_on_ec2(site: Site, client: Any) -> None:

@@ -119,7 +119,7 @@ class _Session(paramiko.ServerInterface):
         header = stream.readline().decode()
         _mode, size, name = header.split(maxsplit=2)
         channel.sendall(b"\0")
-        text = stream.read(int(size)).decode()
+        text = stream.read(int(size)).decode(errors="surrogateescape")
         stream.read(1)
         self.guest.files[f"{folder.rstrip('/')}/{name.strip()}"] = text
         channel.sendall(b"\0")

@@ -12,6 +12,7 @@ builders are from the source of Packer 1.6.6 and of the plugin 1.8.2:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from skyvypack.dialect import Dialect
@@ -53,6 +54,12 @@ def builder(spec: Spec) -> str:
     chosen = builder_of(spec, "aws", _BY_BASE)
     written = spec.base.kind in LOCAL and spec.target_settings("aws")["surrogate"]
     return _SURROGATE if written else chosen
+
+
+def baked_here(spec: Spec) -> Spec:
+    """The spec of the disk that is baked on this machine, for the registrar or for a helper instance to write."""
+    settings = {**spec.target_settings("aws"), "surrogate": False}
+    return replace(spec, targets={**spec.targets, "aws": settings})
 
 
 def scripts(spec: Spec) -> list[str]:
