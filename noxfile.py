@@ -60,6 +60,8 @@ def boot(session: nox.Session) -> None:
     session.env["SKYVYPACK_TEST_LAYER"] = str(_layer(session))
     for disk in Path("output").glob("skyvyos-quickstart-*-qemu/*.qcow2"):
         session.env["SKYVYPACK_TEST_DISK"] = str(disk.resolve())
+    # Where `skyvypack bake --target … --no-register` leaves what is made for one platform alone.
+    session.env["SKYVYPACK_TEST_OUTPUT"] = str(Path("output").resolve())
     session.run("pytest", "-m", "boot", *session.posargs, **PATIENCE)
 
 
@@ -151,7 +153,7 @@ def benchmarks(session: nox.Session) -> None:
 
 def _develop(session: nox.Session) -> None:
     """The checkout, editable, with the developers' tools and the SDKs of the platforms."""
-    session.install("--editable", ".[dev,proxmox,vsphere]")
+    session.install("--editable", ".[dev,proxmox,vsphere,aws]")
 
 
 def _layer(session: nox.Session) -> Path:

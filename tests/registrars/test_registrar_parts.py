@@ -211,6 +211,8 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     for place in (registrar.flow, registrar.upkeep, registrar.deliver):
         monkeypatch.setattr(place, "find", find)
+    # It has a registrar, and no builder that could write its disks.
+    monkeypatch.setattr("skyvypack.registrar.deliver._writes", lambda *_: False)
     with adapter_memory.running(tmp_path) as made:
         yield made
 

@@ -17,7 +17,7 @@ from simulators.lan import CARD
 from skyvypack.accelerator import choose
 from skyvypack.machine import find_ovmf
 
-Bus = Literal["virtio-scsi-pci", "pvscsi"]
+Bus = Literal["virtio-scsi-pci", "pvscsi", "nvme"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Hardware:
 
     Args:
         mac: address of its network card.
-        bus: the disk's SCSI controller.
+        bus: the disk's controller.
         card: its network card.
         firmware: ``bios`` or ``uefi``.
         memory: MiB.
+        system: what its firmware says of it, as QEMU's ``-smbios`` takes it.
     """
 
     mac: str
@@ -37,6 +38,7 @@ class Hardware:
     card: str = "virtio-net-pci"
     firmware: str = "bios"
     memory: int = 2048
+    system: str = ""
 
 
 class Guest:
@@ -101,7 +103,12 @@ def _words(disk: Path, hardware: Hardware, folder: Path) -> Iterator[str]:
         for unit, file in enumerate((f"readonly=on,file={code}", "file=vars.fd")):
             yield from ["-drive", f"if=pflash,format=raw,unit={unit},{file}"]
     yield from ["-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={disk}"]
-    yield from ["-device", f"{hardware.bus},id=scsi", "-device", "scsi-hd,drive=disk,bus=scsi.0,bootindex=0"]
+    if hardware.bus == "nvme":
+        yield from ["-device", "nvme,drive=disk,serial=root,bootindex=0"]
+    else:
+        yield from ["-device", f"{hardware.bus},id=scsi", "-device", "scsi-hd,drive=disk,bus=scsi.0,bootindex=0"]
+    if hardware.system:
+        yield from ["-smbios", hardware.system]
     yield from ["-netdev", f"tap,id=net,ifname={CARD},script=no,downscript=no"]
     yield from ["-device", f"{hardware.card},netdev=net,mac={hardware.mac},romfile=", "-device", "virtio-rng-pci"]
     yield from ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]

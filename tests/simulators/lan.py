@@ -54,6 +54,11 @@ def lan() -> Iterator[None]:
             libc.setns(before.fileno(), _CLONE_NEWNET)
 
 
+def address(other: str) -> None:
+    """Let this machine have a further address on the network."""
+    subprocess.run(["ip", "addr", "add", f"{other}/32", "dev", CARD], check=True)
+
+
 @contextmanager
 def _dhcp() -> Iterator[None]:
     """A DHCP server that has one address to give."""
