@@ -145,6 +145,7 @@ def test_a_disk_is_baked_here_for_every_target(target: str, kind: Any) -> None:
         ("aws", {"kms_key": "alias/x"}, BIOS, CLONE, "latest", "need targets.aws.encrypt", ""),
         ("aws", {"encrypt": True, "users": ["123456789012"]}, BIOS, CLONE, "latest", "cannot be shared", "kms_key"),
         ("aws", {"subnet_id": "subnet-0", "subnet_tags": {"a": "b"}}, BIOS, CLONE, "latest", "not both", ""),
+        ("virtualbox", {"disk_interface": "virtio"}, BIOS, ISO, "1.6.6", "virtio: Packer 1.6.6 has none", "1.7.0"),
         ("vmware", {"secure_boot": True}, BIOS, ISO, "latest", "secure_boot needs machine.firmware uefi", ""),
         ("proxmox", {"node": "n"}, BIOS, Base("clone", source="9001"), "1.6.6", "base.source: builder", "1.1.2 has it"),
         (

@@ -74,7 +74,11 @@ def _import(wishes: Wishes) -> Body:
 
 
 def _installation(wishes: Wishes) -> Body:
-    discards = wishes.settings["disk_interface"] in ("sata", "scsi")
+    interface = wishes.settings["disk_interface"]
+    discards = interface in ("sata", "scsi")
+    if interface == "virtio" and not wishes.dialect.has("required_plugins"):
+        about = "the plugin has it, with Packer 1.7.0 or newer; here there are ide, sata, pcie and scsi"
+        wishes.refuse(f"targets.virtualbox.disk_interface virtio: Packer {wishes.dialect.name} has none", about)
     return [
         *wishes.group(
             desktops.INSTALLS,
