@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from mirror import Source
 
 from skyvypack import command, installer, iso
 from skyvypack.spec import loads
+from skyvypack.spec.model import Base
 
 pytestmark = pytest.mark.boot
 
@@ -60,11 +61,11 @@ def make(source: Source, layout: Layout, folder: Path) -> Path:
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     spec = loads(
         f"name: web\nversion: 1.0.0\ndebian: {source.release}\nroles: [base]\nmachine: {{disk: 8}}\n{source.mirror}"
-        f"base: {{kind: iso, url: {source.path}, checksum: 'sha256:{digest}'}}\n"
         f"users: [{{name: admin, ssh_authorized_keys: ['{KEY}']}}]\n"
         f"installer: {{disks: [{names}], {layout.wish}}}\n"
     )
-    files = installer.machine_files(spec)
+    base = Base("iso", url=str(source.path), checksum=f"sha256:{digest}")
+    files = installer.machine_files(replace(spec, base=base))
     files["installer/initrd/preseed.cfg"] += PASSPHRASE if "encrypt" in layout.wish else ""
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
