@@ -97,8 +97,9 @@ def lynis(court: Court) -> Verdict:
     court.run("cd /root/lynis; mv usr/share/lynis/* usr/sbin/lynis etc/lynis/default.prf .; chown -R root:root .")
     # It lists every package, for which an emulated machine needs half an hour, and judges nothing by it.
     court.run("echo skip-test=PKGS-7345 >/root/lynis/custom.prf")
-    audit = "cd /root/lynis; ./lynis audit system --quick --no-colors --nolog --report-file /root/lynis/report"
-    court.keep("lynis.log", court.run(audit, LYNIS))
+    audit = "./lynis audit system --quick --no-colors --logfile /root/lynis/log --report-file /root/lynis/report"
+    court.keep("lynis.log", court.run(f"cd /root/lynis; {audit}", LYNIS))
+    court.keep("lynis-points.txt", court.run("grep -E 'Performing test ID|hardening points' /root/lynis/log || :"))
     report = court.keep("lynis-report.dat", court.run("cat /root/lynis/report"))
     court.run("rm -rf /root/lynis")
     return lynis_verdict(report, yaml.safe_load(REASONS.read_text()))

@@ -25,6 +25,7 @@ ACCEPTED = {"docker": {"accept": "compose-v1"}, "node": {"accept": "nodejs-18"}}
 OTHERS: dict[str, Any] = {
     "base.timezone": "Europe/Vienna",
     "base.locale": "de_AT.UTF-8",
+    "base.login_warning": "No trespassing.",
     "base.ntp_servers": ["ntp.example.org"],
     "network.dns": ["192.0.2.53"],
     "network.domains": ["example.org"],
@@ -38,6 +39,7 @@ OTHERS: dict[str, Any] = {
     "nginx.client_max_body_size": "1g",
     "base.proxy": "http://proxy.example.org:3128",
     "base.no_proxy": ["localhost", ".example.org"],
+    "kernel.blocked_modules": ["dccp"],
     "kernel.sysctl": {"net.core.rmem_default": 262144},
     "apparmor.disable": ["usr.sbin.thing"],
     "certbot.email": "admin@example.org",

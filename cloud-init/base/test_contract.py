@@ -68,13 +68,14 @@ def test_every_package_was_asked_for_or_is_needed(host, spec):
 
 
 @pytest.mark.requirement("BAS-3")
-def test_the_system_says_what_it_is(host, spec, os_release):
+def test_the_system_says_what_it_is(host, spec, settings, os_release):
     """os-release, login banner and motd name the template; the system stays a Debian for programs."""
     wanted = {"ID": "debian", "PRETTY_NAME": spec.title, "VARIANT_ID": "skyvyos-server"}
     wanted |= {"IMAGE_ID": spec.name, "IMAGE_VERSION": spec.version}
     assert {key: os_release.get(key) for key in wanted} == wanted
     for path in ("/etc/issue", "/etc/issue.net", "/etc/motd"):
         assert spec.title in host.file(path).content_string
+    assert settings["login_warning"] in host.file("/etc/issue").content_string
     diverted = host.check_output("dpkg-divert --truename /etc/os-release")
     assert diverted != "/etc/os-release", "an update of base-files would overwrite it"
 

@@ -46,6 +46,14 @@ def test_the_file_protects_what_it_must(wanted, settings):
     assert {key: " ".join(wanted.get(key, [])) for key in must} == must
 
 
+@pytest.mark.requirement("KRN-1")
+def test_blocked_modules_do_not_load(host, settings):
+    """Asked for a module that is blocked, modprobe does nothing, and says so."""
+    names = " ".join(settings["blocked_modules"])
+    plans = host.check_output(f"for name in {names}; do modprobe --show-depends $name; done").splitlines()
+    assert [plan.strip() for plan in plans] == ["install /bin/true"] * len(settings["blocked_modules"])
+
+
 @pytest.mark.requirement("RES-2", "COR-1")
 def test_limits_hold_for_logins_and_services(host, settings):
     """Processes, open files and cores are limited in this login and in a service started now."""
