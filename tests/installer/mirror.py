@@ -35,6 +35,10 @@ _OF_THE_FILE = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5
 _PATIENCE = 60
 
 
+class Unservable(Exception):
+    """The mirror lacks components that every installation loads, and they cannot be made from anything on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """The mirror in use, one archive of it; what it gave of its pool is kept.
@@ -174,9 +178,15 @@ class Overlay:
     _unpacking: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self) -> None:
-        """Make what the mirror lacks, with an index of what there is then."""
+        """Make what the mirror lacks, with an index of what there is then.
+
+        Raises:
+            Unservable: some of it cannot be made.
+        """
         base = f"dists/{self.suite}"
         index = [*paragraphs(lzma.decompress(self.upstream.read(f"{base}/{_INDEX}")).decode())]
+        if lacking := self._lacking(index):
+            raise Unservable(f"the mirror lacks {', '.join(lacking)}, and no package of it has their files")
         main = lzma.decompress(self.upstream.read(f"{base}/main/binary-amd64/Packages.xz")).decode()
         self._packages = {one["Package"]: one for one in paragraphs(main)}
         self._lists = self._contents(base)
@@ -186,6 +196,14 @@ class Overlay:
         whole = [*kernels, *(one for one in others if one)]
         text = "\n".join("".join(f"{name}: {value}\n" for name, value in one.items()) for one in whole)
         self._write_index(base, lzma.compress(text.encode(), preset=1))
+
+    def _lacking(self, index: Sequence[Fields]) -> list[str]:
+        """Components that are loaded unasked and are scripts, which are in no other package, but nowhere to be had."""
+        standard = [one for one in index if one.get("Priority") == "standard" and one["Architecture"] == "all"]
+        wanted = [one for one in standard if one["Package"] not in self.netboot.held]
+        with ThreadPoolExecutor(6) as pool:
+            there = pool.map(self.upstream.has, [one["Filename"] for one in wanted])
+        return [one["Package"] for one, has in zip(wanted, there, strict=True) if not has]
 
     def _contents(self, base: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -273,7 +291,8 @@ class Overlay:
         path = f"pool/made/{fields['Package']}.udeb"
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        argv = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, file]
+        # What unpacks it is an emulated processor, for which xz is slow.
+        argv = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, file]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(tree)
         self.said.append(f"{fields['Package']}: {len(files)} files, made from {of}")

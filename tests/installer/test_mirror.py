@@ -123,3 +123,20 @@ def test_nothing_is_missing(tmp_path: Path, key: Key) -> None:
         )
         overlay.make()
     assert overlay.said == []
+
+
+def test_what_cannot_be_made_is_named(tmp_path: Path, key: Key) -> None:
+    """A script that every installation loads is in no other package: it is told before anything is made."""
+    folder = archive(tmp_path)
+    paragraphs = "\n".join(
+        f"Package: {name}\nPriority: {priority}\nArchitecture: all\nFilename: pool/none/{name}.udeb\n"
+        for name, priority in (("finish-install", "standard"), ("rescue-mode", "optional"), ("held-udeb", "standard"))
+    )
+    (folder / "dists" / "trixie" / INDEX).write_bytes(lzma.compress(paragraphs.encode()))
+    (tmp_path / "kept").mkdir()
+    netboot = mirror.Netboot(KERNEL, {"held-udeb": "2"})
+    with serving(folder) as (url, _):
+        overlay = mirror.Overlay("trixie", mirror.Upstream(url, tmp_path / "kept"), netboot, tmp_path / "overlay", key)
+        with pytest.raises(mirror.Unservable, match="the mirror lacks finish-install, and"):
+            overlay.make()
+    assert not (tmp_path / "overlay").exists()
