@@ -29,6 +29,8 @@ _CONSOLES = {True: "console=ttyS0,115200 console=tty0", False: "console=tty0 con
 # Firmware and drivers of real machines are not in the kernel for clouds.
 _KERNEL = "linux-image-amd64"
 _CLOUD_KERNEL = "linux-image-cloud-amd64"
+# Somebody may type at it, with the spec's keyboard: the passphrase of a disk, before anything else.
+_CONSOLE = "console-setup"
 # What a layout needs beside what every system has.
 _LAYOUT_PACKAGES = {"plain": (), "lvm": ("lvm2",), "raid1": ("mdadm",)}
 
@@ -90,10 +92,10 @@ def machine_files(spec: Spec, *, offline: bool = False) -> dict[str, str]:
 
 
 def machine_packages(spec: Spec) -> tuple[str, ...]:
-    """The packages of a machine, sorted: a template's, with the kernel that knows real hardware."""
+    """The packages of a machine, sorted: a template's, with the kernel that knows real hardware, and a keyboard's."""
     wish = spec.installer
     named = {_KERNEL if name == _CLOUD_KERNEL else name for name in packages(spec)} | {*_LAYOUT_PACKAGES[wish.layout]}
-    return tuple(sorted(named | ({"cryptsetup-initramfs", "lvm2"} if wish.encrypt else set())))
+    return tuple(sorted(named | {_CONSOLE} | ({"cryptsetup-initramfs", "lvm2"} if wish.encrypt else set())))
 
 
 def _files(spec: Spec, names: tuple[str, ...], *, attended: bool, wipes: bool, offline: bool) -> dict[str, str]:

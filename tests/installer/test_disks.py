@@ -34,6 +34,9 @@ class Machine:
             (path / "size").write_text(f"{size * 2048}\n")
         (folder / "modules" / "block").mkdir(parents=True)
         (folder / "modules" / "block" / "virtio_blk.ko.xz").touch()
+        (folder / "root" / "bin").mkdir(parents=True)
+        (folder / "root" / "var" / "lib" / "apt-install").mkdir(parents=True)
+        (folder / "root" / "var" / "lib" / "apt-install" / "queue").write_text("usbutils\n")
         (folder / "mounts").write_text(f"/dev/{medium} /cdrom iso9660 ro 0 0\n" if medium else "")
         fake_tool("list-devices", "".join(f"echo /dev/{name}\n" for name in disks) or ":")
         fake_tool("debconf-set", f'printf "%s=%s\\n" "$1" "$2" >> {folder}/answers')
@@ -52,7 +55,7 @@ class Machine:
             ["sh", SCRIPT],
             env={
                 "SKYVYOS_FOLDER": str(self.folder),
-                "SKYVYOS_HOOKS": str(self.folder / "hooks"),
+                "SKYVYOS_ROOT": str(self.folder / "root"),
                 "SKYVYOS_CONSOLE": str(console),
                 "SKYVYOS_MODULES": str(self.folder / "modules"),
                 "SKYVYOS_MOUNTS": str(self.folder / "mounts"),
@@ -71,7 +74,19 @@ def test_the_only_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
     machine = Machine(tmp_path, fake_tool, {"vda": 8192, "sdb": 16384}, medium="sdb1")
     done = machine.run()
     assert done == (0, {"partman-auto/disk": "/dev/vda"}, "skyvypack: installing to /dev/vda\n", False)
-    assert os.access(tmp_path / "hooks" / "93skyvyos", os.X_OK), "tidying comes last, and is announced before"
+    hook = tmp_path / "root" / "usr" / "lib" / "finish-install.d" / "93skyvyos"
+    assert os.access(hook, os.X_OK), "tidying comes last, and is announced before"
+
+
+def test_nothing_is_installed_but_what_the_spec_says(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """What the installer's parts want beside it is neither kept for later nor installed when they ask."""
+    machine = Machine(tmp_path, fake_tool, {"vda": 8192})
+    program = tmp_path / "root" / "bin" / "apt-install"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    machine.run()
+    command.run([program, "--with-recommends", "qemu-guest-agent"])
+    assert not (tmp_path / "root" / "var" / "lib" / "apt-install" / "queue").exists()
 
 
 def test_the_disk_that_the_spec_names(tmp_path: Path, fake_tool: FakeTool) -> None:

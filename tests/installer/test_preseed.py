@@ -205,8 +205,8 @@ class TestMachine:
             installer.machine_files(replace(SPEC, users=()))
 
     def test_kernel_and_tools_of_real_hardware(self) -> None:
-        """Not the kernel for clouds; what the layout needs comes with it."""
-        assert "linux-image-amd64" in installer.machine_packages(SPEC)
+        """Not the kernel for clouds; somebody can type at it; what the layout needs comes with it."""
+        assert {"linux-image-amd64", "console-setup"} <= {*installer.machine_packages(SPEC)}
         assert not {"linux-image-cloud-amd64", "lvm2", "mdadm"} & {*installer.machine_packages(SPEC)}
         assert {"mdadm"} <= {*installer.machine_packages(replace(SPEC, installer=WISHES["raid1"]))}
         encrypted = installer.machine_packages(replace(SPEC, installer=WISHES["encrypted"]))

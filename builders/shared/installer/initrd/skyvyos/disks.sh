@@ -57,10 +57,16 @@ disks_here() {
 mebibytes() { echo $(($(cat "${SKYVYOS_SYS:-/sys}/class/block/${1##*/}/size") / 2048)); }
 
 # What the installer runs at its very end it lists before the packages are there; so this is put there now.
-hooks=${SKYVYOS_HOOKS:-/usr/lib/finish-install.d}
+root=${SKYVYOS_ROOT:-}
+hooks=$root/usr/lib/finish-install.d
 mkdir -p "$hooks"
 cp "$here/tidy.sh" "$hooks/93skyvyos"
 chmod +x "$hooks/93skyvyos"
+
+# The installer's parts ask for packages of their own, such as fonts for the console and tools of the hypervisor it runs
+# on. A baked system has none of them: install.sh installs all that there is to be.
+printf '#!/bin/sh\nexit 0\n' > "$root/bin/apt-install"
+rm -f "$root/var/lib/apt-install/queue"
 
 # A netboot installer loads its drivers from the mirror, which may hold those of another kernel only.
 driverless() {

@@ -4,7 +4,11 @@
 rm -rf /target/etc/network/interfaces /target/etc/network/interfaces.d /target/etc/apt/apt.conf.d/00InstallRecommends \
     /target/etc/apt/apt.conf.d/00CDMountPoint /target/etc/apt/apt.conf.d/00trustcdrom /target/etc/apt/sources.list~ \
     /target/media/cdrom /target/media/cdrom0 /target/etc/hostname /target/etc/*- /target/var/lib/dbus/machine-id \
-    /target/etc/ssh/ssh_host_*
+    /target/etc/ssh/ssh_host_* /target/etc/securetty /target/etc/adjtime
+# The serial console's login is started where the kernel's command line names one, by systemd itself.
+rm -f /target/etc/systemd/system/getty.target.wants/serial-getty@*.service
+# Of no use to a system without the package that reads it.
+[ -e /target/var/lib/dpkg/info/keyboard-configuration.list ] || rm -f /target/etc/default/keyboard
 # The installer speaks a language of its own; the system's is the business of the role base.
 sed -i '/^LANG/d' /target/etc/locale.conf
 sed -i 's/^\([^#]\)/# \1/' /target/etc/locale.gen
