@@ -17,7 +17,6 @@ from skyvypack import ova
 from skyvypack.registrar import Order, RegistrarError, Template
 from skyvypack.targets.vsphere import registrar
 from skyvypack.targets.vsphere.vcenter import inventory, machines, tags
-from skyvypack.targets.vsphere.vcenter.rest import Rest
 
 pytestmark = pytest.mark.tool
 
@@ -54,7 +53,7 @@ def test_tags(site: Site) -> None:
     old = site.register(first, lambda made, _run, one: made.point(one, "stable"))
     new = site.register(second, lambda made, _run, one: made.point(one, "stable"))
     with site.running(second) as (made, run):
-        known = tags.Tags(Rest(made._session))
+        known = tags.Tags(made._rest)
         having = {name: known._objects(known._tag(tags.CHANNEL, name)["id"]) for name in ("web:stable",)}
         assert having == {"web:stable": [new.id]}
         assert [one.channels for one in made.describe("web")] == [("stable",), ()]

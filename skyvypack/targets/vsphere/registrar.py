@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from skyvypack.errors import InputError
@@ -17,7 +16,7 @@ from skyvypack.registrar.journal import Entry, Run
 from skyvypack.targets.vsphere import first_boot
 from skyvypack.targets.vsphere.vcenter import machines, marks, tags
 from skyvypack.targets.vsphere.vcenter.importing import Importer, hardware, payload
-from skyvypack.targets.vsphere.vcenter.inventory import Where, machine, read, reference, where
+from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, machine, read, reference, where
 from skyvypack.targets.vsphere.vcenter.library import Library
 from skyvypack.targets.vsphere.vcenter.marks import Marks
 from skyvypack.targets.vsphere.vcenter.preflight import Preflight, hardware_version
@@ -89,10 +88,14 @@ class VSphere(Registrar):
         self._rest = rest
         self._tags = Tags(rest)
         self._marks = Marks(session)
+        self._found: Where | None = None
 
-    @cached_property
+    @property
     def _place(self) -> Where:
-        return where(self._session, self._settings)
+        """Looked up once, as a rule by the preflight: what it has seen is where the template goes."""
+        if self._found is None:
+            self._found = where(self._session, self._settings)
+        return self._found
 
     def where(self) -> str:
         """Account and vCenter."""
@@ -104,7 +107,9 @@ class VSphere(Registrar):
             self._session.call("look", lambda: self._session.content.about.version)
         except Unreachable as error:
             return [Obstacle("connection", error.message, error.hint)]
-        found = list(Preflight(self._session, order, _space(order)).obstacles())
+        finder = Finder(self._session, self._settings)
+        found = list(Preflight(self._session, order, _space(order), finder).obstacles())
+        self._found = finder.place or self._found
         name = order.settings["content_library"]
         if name and not Library(self._rest, name).id():
             found.append(Obstacle("library", f"there is no content library `{name}`", "make it in the vSphere client"))

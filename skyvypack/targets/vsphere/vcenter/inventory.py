@@ -54,7 +54,7 @@ def properties(session: Session, root: Any, kind: Any, wanted: Sequence[str]) ->
         query = vmodl.query.PropertyCollector
         step = query.TraversalSpec(name="view", path="view", skip=False, type=type(view))
         begin = query.ObjectSpec(obj=view, skip=True, selectSet=[step])
-        return _retrieve(session, begin, query.PropertySpec(type=kind, pathSet=list(wanted)))
+        return _retrieve(session, [begin], query.PropertySpec(type=kind, pathSet=list(wanted)))
     finally:
         session.call("look", view.DestroyView)
 
@@ -69,15 +69,33 @@ def read(session: Session, found: Any, *wanted: str) -> dict[str, Any]:
 
     query = vmodl.query.PropertyCollector
     asked = query.PropertySpec(type=type(found), pathSet=list(wanted))
-    return _retrieve(session, query.ObjectSpec(obj=found, skip=False), asked)[0][1]
+    return _retrieve(session, [query.ObjectSpec(obj=found, skip=False)], asked)[0][1]
 
 
-def _retrieve(session: Session, begin: Any, wanted: Any) -> list[tuple[Any, dict[str, Any]]]:
+def read_all(session: Session, found: Sequence[Any], kind: Any, *wanted: str) -> list[tuple[Any, dict[str, Any]]]:
+    """Some properties of objects that are known, in few calls however many there are.
+
+    Args:
+        session: to ask by.
+        found: the objects.
+        kind: class that all of them are of, such as ``vim.ManagedEntity``.
+        wanted: paths of properties; one that an object does not have is left out.
+    """
+    from pyVmomi import vmodl
+
+    if not found:
+        return []
+    query = vmodl.query.PropertyCollector
+    begin = [query.ObjectSpec(obj=one, skip=False) for one in found]
+    return _retrieve(session, begin, query.PropertySpec(type=kind, pathSet=list(wanted)))
+
+
+def _retrieve(session: Session, begin: Sequence[Any], wanted: Any) -> list[tuple[Any, dict[str, Any]]]:
     from pyVmomi import vmodl
 
     query = vmodl.query.PropertyCollector
     collector = session.content.propertyCollector
-    spec = query.FilterSpec(objectSet=[begin], propSet=[wanted])
+    spec = query.FilterSpec(objectSet=list(begin), propSet=[wanted])
     options = query.RetrieveOptions(maxObjects=_PAGE)
     found: list[tuple[Any, dict[str, Any]]] = []
     page = session.call("look", lambda: collector.RetrievePropertiesEx([spec], options))
@@ -96,14 +114,20 @@ class Finder:
         session: to ask by.
         settings: of the target.
         obstacles: what was found wrong.
+        place: what was found.
     """
 
     session: Session
     settings: Mapping[str, Any]
     obstacles: list[Obstacle] = field(default_factory=list)
+    place: Where | None = None
 
     def find(self) -> Where | None:
         """All of it; None when something is missing, which `obstacles` then says."""
+        self.place = self._find()
+        return self.place
+
+    def _find(self) -> Where | None:
         datacenter = self._datacenter()
         if datacenter is None:
             return None
@@ -111,9 +135,10 @@ class Finder:
         folder = self._folder(datacenter)
         if compute is None:
             return None
-        pool = self._pool(compute)
-        datastore = self._datastore(datacenter, compute)
-        network = self._network(compute)
+        has = read(self.session, compute, "resourcePool", "datastore", "network")
+        pool = self._pool(has["resourcePool"])
+        datastore = self._datastore(datacenter, has.get("datastore", ()))
+        network = self._network(has.get("network", ()))
         found = (datacenter, compute, host, pool, datastore, network, folder)
         missing = [one for one in (pool, datastore, network, folder) if one is None]
         return None if missing or self.obstacles else Where(*found)
@@ -136,6 +161,11 @@ class Finder:
     def _below(self, root: Any, kind: Any) -> dict[str, Any]:
         return {facts["name"]: found for found, facts in properties(self.session, root, kind, ["name"])}
 
+    def _names(self, found: Sequence[Any]) -> dict[str, Any]:
+        from pyVmomi import vim
+
+        return {facts["name"]: one for one, facts in read_all(self.session, found, vim.ManagedEntity, "name")}
+
     def _datacenter(self) -> Any:
         from pyVmomi import vim
 
@@ -154,25 +184,25 @@ class Finder:
         compute = self._named("cluster", cluster, computes)
         if compute is None or not wanted:
             return compute, None
-        return compute, self._named("host", wanted, {host.name: host for host in compute.host})
+        return compute, self._named("host", wanted, self._names(compute.host))
 
-    def _pool(self, compute: Any) -> Any:
+    def _pool(self, root: Any) -> Any:
         from pyVmomi import vim
 
-        root = compute.resourcePool
         name = self.settings["resource_pool"]
         return self._named("resource pool", name, self._below(root, vim.ResourcePool)) if name else root
 
-    def _datastore(self, datacenter: Any, compute: Any) -> Any:
+    def _datastore(self, datacenter: Any, usable: Sequence[Any]) -> Any:
         """A datastore by its name; or, of a cluster of datastores, the one with the most free space."""
         from pyVmomi import vim
 
-        here = {one.name: one for one in compute.datastore}
+        here = self._names(usable)
         name = self.settings["datastore"]
         if name and name not in here:
             pods = self._below(datacenter.datastoreFolder, vim.StoragePod)
             if name in pods:
-                return self._of_pod(name, [one for one in pods[name].childEntity if one.name in here])
+                members = self._names(pods[name].childEntity)
+                return self._of_pod(name, [here[title] for title in members if title in here])
         return self._named("datastore", name, here)
 
     def _of_pod(self, name: str, members: Sequence[Any]) -> Any:
@@ -183,16 +213,16 @@ class Finder:
             return None
         return max(usable, key=lambda one: one.summary.freeSpace)
 
-    def _network(self, compute: Any) -> Any:
+    def _network(self, usable: Sequence[Any]) -> Any:
         # An uplink's port group is for the host's own cards.
-        here = {one.name: one for one in compute.network if "uplink" not in one.name.lower()}
+        here = {name: one for name, one in self._names(usable).items() if "uplink" not in name.lower()}
         name = self.settings["network"]
         return self._named("network", name, here) if name or len(here) != 1 else next(iter(here.values()))
 
     def _folder(self, datacenter: Any) -> Any:
         folder, path = datacenter.vmFolder, self.settings["folder"]
         for part in [part for part in path.split("/") if part]:
-            below = {one.name: one for one in folder.childEntity if hasattr(one, "childEntity")}
+            below = self._names([one for one in folder.childEntity if hasattr(one, "childEntity")])
             if part not in below:
                 suggestion = nearest(part, tuple(below)) or "make it in the vSphere client, or leave `folder` empty"
                 self.obstacles.append(Obstacle("folder", f"there is no folder `{part}` of `{path}`", suggestion))

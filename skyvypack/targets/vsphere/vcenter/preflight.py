@@ -14,7 +14,7 @@ from typing import Any
 from skyvypack.ovf import HARDWARE_VERSION
 from skyvypack.registrar.contract import Obstacle, Order
 from skyvypack.rules import nearest
-from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, properties, read, reference, takes_disks
+from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, properties, read_all, reference, takes_disks
 from skyvypack.targets.vsphere.vcenter.session import Session
 
 _OLDEST = (6, 5)
@@ -45,6 +45,7 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
         "InventoryService.Tagging.DeleteTag",
     ),
 }
+_HOST = ("runtime.connectionState", "runtime.inMaintenanceMode")
 _SNAPSHOT = "VirtualMachine.State.CreateSnapshot"
 _MOVES = ("VirtualMachine.Inventory.Move", "VirtualMachine.Config.Rename")
 
@@ -57,11 +58,13 @@ class Preflight:
         session: to ask by; it is open.
         order: what is to be registered.
         space: bytes that the template and the clone that proves it will take on the datastore.
+        finder: looks up where it goes; what it found is there afterwards.
     """
 
     session: Session
     order: Order
     space: int
+    finder: Finder
 
     def obstacles(self) -> Sequence[Obstacle]:
         """All of them."""
@@ -70,9 +73,9 @@ class Preflight:
     def _look(self) -> Iterator[Obstacle]:
         yield from self._version()
         yield from self._machine()
-        finder = Finder(self.session, self.order.settings)
-        place = finder.find()
-        yield from finder.obstacles
+        self.finder.obstacles.clear()  # of an earlier try
+        place = self.finder.find()
+        yield from self.finder.obstacles
         if place is None:
             return
         yield from self._hosts(place)
@@ -102,16 +105,13 @@ class Preflight:
                     yield Obstacle("machine", f"{name} needs UEFI, the spec says bios", "set machine.firmware: uefi")
 
     def _hosts(self, place: Where) -> Iterator[Obstacle]:
-        hosts = [place.host] if place.host else list(place.compute.host)
-        usable = [host for host in hosts if self._takes_machines(host)]
-        if not usable:
-            names = ", ".join(host.name for host in hosts) or "none"
-            yield Obstacle("host", f"no host can take a machine now ({names})", "end a maintenance, or reconnect one")
+        from pyVmomi import vim
 
-    def _takes_machines(self, host: Any) -> bool:
-        state = read(self.session, host, "runtime.connectionState", "runtime.inMaintenanceMode")
-        connected = str(state.get("runtime.connectionState")) == "connected"
-        return connected and not state.get("runtime.inMaintenanceMode")
+        hosts = [place.host] if place.host else list(place.compute.host)
+        states = [facts for _, facts in read_all(self.session, hosts, vim.HostSystem, "name", *_HOST)]
+        if not any(map(_takes_machines, states)):
+            names = ", ".join(facts["name"] for facts in states) or "none"
+            yield Obstacle("host", f"no host can take a machine now ({names})", "end a maintenance, or reconnect one")
 
     def _hardware(self, place: Where) -> Iterator[Obstacle]:
         wanted, newest = self.order.settings["vm_version"], newest_hardware(place)
@@ -135,9 +135,12 @@ class Preflight:
             )
 
     def _name(self, place: Where) -> Iterator[Obstacle]:
+        from pyVmomi import vim
+
         if self.order.source:
             return
-        if any(one.name == self.order.title for one in place.folder.childEntity):
+        below = read_all(self.session, place.folder.childEntity, vim.ManagedEntity, "name")
+        if any(facts["name"] == self.order.title for _, facts in below):
             yield Obstacle(
                 "name",
                 f"{self.order.title} is in the folder already, and no registrar of ours finished it",
@@ -174,20 +177,29 @@ class Preflight:
             "network": place.network,
             "vCenter": content.rootFolder,
         }
+        needed = dict(PRIVILEGES)
+        needed["folder"] += (_SNAPSHOT,) * bool(self.order.settings["snapshot"]) + _MOVES * (self.order.disk is None)
         user = content.sessionManager.currentSession
+        every = [privilege for names in needed.values() for privilege in names]
+        # Asked once, of everything: more answers than questions, and one way to vCenter in place of five.
+        told = content.authorizationManager.HasPrivilegeOnEntities([*on.values()], user.key, every)
+        granted = {
+            (reference(one.entity), right.privId) for one in told for right in one.privAvailability if right.isGranted
+        }
         for what, entity in on.items():
-            needed = list(PRIVILEGES[what])
-            if what == "folder":
-                needed += [_SNAPSHOT] * bool(self.order.settings["snapshot"]) + [*_MOVES] * (self.order.disk is None)
-            answers = content.authorizationManager.HasPrivilegeOnEntities([entity], user.key, needed)
-            for answer in answers[0].privAvailability:
-                if not answer.isGranted:
+            for privilege in needed[what]:
+                if (reference(entity), privilege) not in granted:
                     name = "" if what == "vCenter" else f" `{entity.name}`"
                     yield Obstacle(
                         "privilege",
-                        f"{user.userName} lacks {answer.privId} on the {what}{name}",
+                        f"{user.userName} lacks {privilege} on the {what}{name}",
                         "add it to the account's role there",
                     )
+
+
+def _takes_machines(host: Mapping[str, Any]) -> bool:
+    connection, maintenance = (host.get(name) for name in _HOST)
+    return str(connection) == "connected" and not maintenance
 
 
 def newest_hardware(place: Where) -> int:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import http.client
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from skyvypack.registrar.retry import Patience
 from skyvypack.targets.vsphere.vcenter.session import Session
 
 _TIMEOUT = 60.0
+_IDLE = 5.0  # seconds after which a server may have hung up on a connection that nobody used
 _SESSION = "/rest/com/vmware/cis/session"
 _TOKEN = "vmware-api-session-id"
 PATIENCE = Patience(seconds=60.0)
@@ -55,6 +57,8 @@ class Rest:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._token = ""
+        self._connection: http.client.HTTPSConnection | None = None
+        self._used = 0.0
 
     def close(self) -> None:
         """Log out."""
@@ -62,6 +66,7 @@ class Rest:
             with contextlib.suppress(Exception):
                 self._once("DELETE", _SESSION, None, self._headers())
         self._token = ""
+        self._hang_up()
 
     def get(self, path: str) -> Any:
         """Read something."""
@@ -109,6 +114,7 @@ class Rest:
             return self._once(method, path, body, self._headers())
 
         if not again:
+            self._hang_up()  # a connection that has been idle may be dead, and this cannot be tried twice
             return act()
         passes = (ConnectionError, TimeoutError, http.client.HTTPException, _Busy)
         return retry.call(
@@ -128,15 +134,16 @@ class Rest:
         return {_TOKEN: self._token}
 
     def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
-        login = self._session.login
-        connection = http.client.HTTPSConnection(
-            login.server, login.port, timeout=_TIMEOUT, context=self._session.context
-        )
-        with contextlib.closing(connection):
-            text = None if body is None else json.dumps(body)
+        connection = self._connected()
+        text = None if body is None else json.dumps(body)
+        try:
             connection.request(method, path, text, {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             content = answer.read()
+        except BaseException:
+            self._hang_up()
+            raise
+        self._used = time.monotonic()
         if answer.status in (502, 503, 504):
             raise _Busy(f"{answer.status} {answer.reason}")
         if answer.status >= 300:
@@ -145,6 +152,20 @@ class Rest:
             raise Refused(answer.status, said or kind or answer.reason, what, kind)
         found = json.loads(content) if content.strip() else None
         return found["value"] if isinstance(found, dict) and "value" in found else found
+
+    def _connected(self) -> http.client.HTTPSConnection:
+        """One connection for all that is asked in a row: with a vCenter that is far away, opening one takes longest."""
+        if time.monotonic() - self._used > _IDLE:
+            self._hang_up()
+        if self._connection is None:
+            login, context = self._session.login, self._session.context
+            self._connection = http.client.HTTPSConnection(login.server, login.port, timeout=_TIMEOUT, context=context)
+        return self._connection
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
 
 def _said(content: bytes) -> tuple[str, str]:
