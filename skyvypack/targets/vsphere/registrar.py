@@ -203,7 +203,7 @@ class VSphere(Registrar):
         """Tags first: what is described has them."""
         for category, name in ((tags.VERSION, order.title), (tags.DIGEST, order.digest)):
             entry = run.intend("tag", category=category, name=name, vm=reference(vm))
-            self._tags.attach(category, name, reference(vm), run.id)
+            self._tags.attach(category, name, reference(vm), run.id, new=True)
             run.made(entry, name)
         told = {key: value for key, value in order.marks(run.id).items() if key in marks.KEYS}
         now = datetime.now(UTC).isoformat(timespec="microseconds")

@@ -36,7 +36,7 @@ class Tags:
         self._categories: dict[str, str] = {}
         self._known: dict[str, Any] = {}
 
-    def attach(self, category: str, name: str, vm: str, run: str) -> None:
+    def attach(self, category: str, name: str, vm: str, run: str, *, new: bool = False) -> None:
         """Give a machine a tag; done again, it changes nothing.
 
         Args:
@@ -44,8 +44,11 @@ class Tags:
             name: of the tag.
             vm: id of the machine.
             run: id of the run, which stands in the tag if it makes one.
+            new: there is hardly such a tag yet: it is made before it is looked for, as looking means to read every
+                tag of the category, one by one.
         """
-        id = self._make(category, name, run)
+        tag = None if new else self._tag(category, name)
+        id = tag["id"] if tag else self._make(category, name, run)
         if vm not in self._objects(id):
             self._rest.post(f"{_BASE}/tag-association/{segment(id)}?~action=attach", _object(vm))
 
@@ -103,7 +106,6 @@ class Tags:
         return self._categories.get(name, "")
 
     def _make(self, category: str, name: str, run: str) -> str:
-        """The id of a tag. It is made before it is looked for: looking means to read every tag, one by one."""
         id = self._category(category) or self._make_category(category)
         spec = {"category_id": id, "name": name, "description": _MADE_BY + run}
         return self._made(f"{_BASE}/tag", spec, lambda: (self._tag(category, name) or {}).get("id", ""))
@@ -128,7 +130,7 @@ class Tags:
         try:
             return str(self._rest.post(path, {"create_spec": spec}))
         except Refused as error:
-            found = look()
+            found = look() if error.kind.lower().endswith("already_exists") else ""
             if not found:
                 raise RegistrarError(f"cannot make {spec['name']}: {error.text}", _PRIVILEGES) from error
             return found
