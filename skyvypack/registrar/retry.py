@@ -71,7 +71,7 @@ def pauses(longest: float) -> Iterator[float]:
     Args:
         longest: what they grow to.
     """
-    pause = longest / 32
+    pause = longest / 128
     while True:
         yield pause
         pause = min(pause * 1.5, longest)
