@@ -49,21 +49,26 @@ def register(
     """Register a baked template with a platform, and prove it there.
 
     ARTIFACT is the folder that `bake` made; without it, what `bake` makes of the spec. Done again, it goes on where it
-    stopped. Credentials come from the environment.
+    stopped. Credentials come from the environment. What is baked on the platform itself is registered by `bake`;
+    --dry-run tells what stands in its way.
     """
     from skyvypack import registrar
     from skyvypack.cli.display import reporter
-    from skyvypack.registrar.deliver import source_of
+    from skyvypack.registrar.deliver import is_remote, plan_delivery, source_of
     from skyvypack.spec import load
 
     spec = registrar.routed(load(spec_file), target, via)
-    folder = artifact or Path("output") / f"{spec.name}-{spec.version}-{target}"
-    source = source_of(spec, target, folder)
     wishes = registrar.Wishes(channel, keep, verify=not no_verify, manifest=manifest_url, patience=patience)
+    folder = artifact or Path("output") / f"{spec.name}-{spec.version}-{target}"
     if dry_run:
-        plan = registrar.plan(spec, target, source, wishes=wishes)
+        with reporter(as_json) as report:
+            if artifact is None and is_remote(spec):
+                plan = plan_delivery(spec, target, wishes=wishes, report=report)
+            else:
+                plan = registrar.plan(spec, target, source_of(spec, target, folder), wishes=wishes, report=report)
         show.document(plan) if as_json else _print_plan(plan)
         ctx.exit(1 if plan.obstacles else 0)
+    source = source_of(spec, target, folder)
     with reporter(as_json) as report:
         # Beside the artifact, not in it: what is in it is what its bake made.
         logs = folder.with_name(f"{folder.name}.logs")
@@ -80,7 +85,7 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"As {plan.where}:\n")
     show.table([(str(number), step.kind, step.text) for number, step in enumerate(plan.steps, 1)], ("", "what", "how"))
     if not plan.steps:
-        click.echo("nothing: it is registered, verified and in its channel")
+        click.echo("nothing: it is registered, and all that was asked for is done")
 
 
 def registration_facts(done: Registration) -> dict[str, object]:
@@ -113,9 +118,9 @@ def print_registration(done: Registration) -> None:
     show.table([(stage, show.clock(seconds)) for stage, seconds in done.timings.items()], ("stage", "time"))
 
 
-def _print_retirement(retirement: Retirement) -> None:
+def _print_retirement(retirement: Retirement, word: str = "retired") -> None:
     for template in retirement.retired:
-        click.echo(f"retired: {template.title} ({template.id})")
+        click.echo(f"{word}: {template.title} ({template.id})")
     for refusal in retirement.refused:
         one = refusal.template
         click.echo(f"not retired: {one.title} ({one.id}): {'; '.join(refusal.reasons)}")
@@ -128,10 +133,12 @@ def _print_retirement(retirement: Retirement) -> None:
 def describe(spec_file: Path, target: str, as_json: bool) -> None:
     """Show the registered templates of a spec, newest first."""
     from skyvypack import registrar
+    from skyvypack.cli.display import reporter
     from skyvypack.spec import load
 
     spec = load(spec_file)
-    templates = registrar.describe(spec, target)
+    with reporter(as_json) as report:
+        templates = registrar.describe(spec, target, report=report)
     if as_json:
         show.document({"templates": templates})
         return
@@ -148,12 +155,13 @@ def describe(spec_file: Path, target: str, as_json: bool) -> None:
 @spec_option
 @_target
 @click.option("--keep", type=int, required=True, metavar="N", help="How many of the newest stay.")
+@click.option("--dry-run", is_flag=True, help="Only show which would go, and which not and why.")
 @json_option
 @click.pass_context
-def retire(ctx: click.Context, spec_file: Path, target: str, keep: int, as_json: bool) -> None:
+def retire(ctx: click.Context, spec_file: Path, target: str, keep: int, dry_run: bool, as_json: bool) -> None:
     """Remove older registered templates that nothing uses.
 
-    Those in a channel stay, too. Exits with 1 when one could not be removed.
+    Those in a channel stay, too. Exits with 1 when one could not be removed, or is in use.
     """
     from skyvypack import registrar
     from skyvypack.cli.display import reporter
@@ -161,11 +169,11 @@ def retire(ctx: click.Context, spec_file: Path, target: str, keep: int, as_json:
 
     spec = load(spec_file)
     with reporter(as_json) as report:
-        done = registrar.retire(spec, target, keep=keep, report=report)
+        done = registrar.retire(spec, target, keep=keep, dry_run=dry_run, report=report)
     if as_json:
         show.document(done)
     else:
-        _print_retirement(done)
+        _print_retirement(done, "would be retired" if dry_run else "retired")
         if not done.retired and not done.refused:
             click.echo("nothing to retire")
     ctx.exit(1 if done.refused else 0)

@@ -82,7 +82,7 @@ def deliver(
         SkyvypackError: as of `skyvypack.bake` and `register`. After a failed registration the artifact still stands.
     """
     wishes.check()
-    if spec.base.kind not in LOCAL:
+    if is_remote(spec):
         remote = PackerOnPlatform.of(spec, target)
         logs = baking.output / f"{spec.name}-{spec.version}-{target}.logs"
         return Delivery(register(spec, target, remote, wishes=wishes, prover=prover, logs=logs, report=report))
@@ -126,13 +126,18 @@ def _writes(spec: Spec, target: str) -> bool:
     return kind in LOCAL and targets.source(target).builder(spec) != LOCAL[kind]
 
 
-def plan_delivery(spec: Spec, target: str, *, wishes: Wishes = _WISHES) -> Plan:
+def is_remote(spec: Spec) -> bool:
+    """Whether the template is baked on the platform itself, so that there is no artifact of it."""
+    return spec.base.kind not in LOCAL
+
+
+def plan_delivery(spec: Spec, target: str, *, wishes: Wishes = _WISHES, report: Reporter = silent) -> Plan:
     """What `deliver` would do on the platform, for a bake there. Only reads.
 
     Raises:
         SkyvypackError: as of `plan`.
     """
-    return plan(spec, target, PackerOnPlatform.of(spec, target), wishes=wishes)
+    return plan(spec, target, PackerOnPlatform.of(spec, target), wishes=wishes, report=report)
 
 
 @dataclass(frozen=True, slots=True)

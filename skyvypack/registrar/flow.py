@@ -180,7 +180,7 @@ def order_of(spec: Spec, target: str, source: Source, wishes: Wishes = Wishes())
     return Order(spec, target, f"sha256:{disk.sha256}", disk, "", wishes.manifest, wishes.verify)
 
 
-def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes()) -> Plan:
+def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes(), report: Reporter = silent) -> Plan:
     """What `register` would do. Only reads, here and on the platform.
 
     Args:
@@ -188,6 +188,7 @@ def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes()) 
         target: where it shall live.
         source: the artifact or its folder; or a bake on the platform.
         wishes: as for `register`.
+        report: called with each `Event`, such as a call that is repeated.
 
     Raises:
         InputError: the target has no registrar, or the source does not fit.
@@ -195,7 +196,7 @@ def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes()) 
     """
     wishes.check()
     order = order_of(spec, target, source, wishes)
-    with find(target).connect(order.settings, Progress()) as registrar:
+    with find(target).connect(order.settings, Progress(report)) as registrar:
         standing, obstacles = survey(registrar, order, Journal(target))
         if obstacles:
             return Plan(target, "", (), tuple(obstacles))

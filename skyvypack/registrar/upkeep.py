@@ -57,18 +57,19 @@ class Reaped:
     error: str = ""
 
 
-def describe(spec: Spec, target: str) -> tuple[Template, ...]:
+def describe(spec: Spec, target: str, *, report: Reporter = silent) -> tuple[Template, ...]:
     """The registered templates of a spec's name, the newest first.
 
     Args:
         spec: gives the name and the target's settings.
         target: where to look.
+        report: called with each `Event`, such as a call that is repeated.
 
     Raises:
         InputError: the target has no registrar.
         RegistrarError: the platform could not be read.
     """
-    with find(target).connect(spec.target_settings(target), Progress()) as registrar:
+    with find(target).connect(spec.target_settings(target), Progress(report)) as registrar:
         return tuple(registrar.describe(spec.name))
 
 
@@ -92,30 +93,37 @@ def retire_all(
     settings: Mapping[str, Any],
     templates: Sequence[Template],
     progress: Progress,
+    *,
+    dry_run: bool = False,
 ) -> Retirement:
-    """Retire templates that nothing uses; one that is in use, or whose removal fails, is refused with the reason."""
+    """Retire templates that nothing uses; one that is in use, or whose removal fails, is refused with the reason.
+
+    With `dry_run` none goes: what is told as retired would be.
+    """
     retired, refused = [], []
     for template in templates:
         try:
-            with progress.stage("retire", f"Retire {template.title} ({template.id})"):
+            with progress.stage("retire", f"{'Look at' if dry_run else 'Retire'} {template.title} ({template.id})"):
                 if reasons := tuple(registrar.in_use(template)):
                     refused.append(Refusal(template, reasons))
                     continue
-                with journal.run(settings, f"retire {template.title}", registrar.undo, progress) as run:
-                    registrar.retire(template, run)
+                if not dry_run:
+                    with journal.run(settings, f"retire {template.title}", registrar.undo, progress) as run:
+                        registrar.retire(template, run)
                 retired.append(template)
         except RegistrarError as error:
             refused.append(Refusal(template, (str(error),)))
     return Retirement(tuple(retired), tuple(refused))
 
 
-def retire(spec: Spec, target: str, *, keep: int, report: Reporter = silent) -> Retirement:
+def retire(spec: Spec, target: str, *, keep: int, dry_run: bool = False, report: Reporter = silent) -> Retirement:
     """Retire the older templates of a spec's name.
 
     Args:
         spec: gives the name and the target's settings.
         target: where.
         keep: how many of the newest stay; those in a channel stay besides.
+        dry_run: only tell which would go, and which not and why.
         report: called with each `Event`.
 
     Raises:
@@ -128,7 +136,7 @@ def retire(spec: Spec, target: str, *, keep: int, report: Reporter = silent) -> 
     progress = Progress(report)
     with find(target).connect(settings, progress) as registrar:
         old = candidates(registrar.describe(spec.name), None, keep)
-        return retire_all(registrar, Journal(target), settings, old, progress)
+        return retire_all(registrar, Journal(target), settings, old, progress, dry_run=dry_run)
 
 
 def reap(target: str, *, dry_run: bool = False, report: Reporter = silent) -> tuple[Reaped, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from skyvypack.registrar.credentials import secret
 from skyvypack.registrar.deliver import PackerOnPlatform
 from skyvypack.registrar.journal import dead, paths
 from skyvypack.registrar.retry import Patience, call, until
+from skyvypack.spec.model import Base
 from skyvypack.verify.remote import RemoteProver
 
 
@@ -319,6 +321,18 @@ def test_the_verbs_tell_what_came_of_it(run: Any, memory: Any) -> None:
     assert "101  1.0.0    stable    yes" in run("describe").stdout
     assert "nothing to retire" in run("retire", "--keep", "1").stdout
     assert "no killed run left anything" in run("reap").stdout
+
+
+def test_what_is_baked_there_can_be_looked_at_before(run: Any, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run of what Packer bakes on the platform needs no artifact; registering it so says what to run."""
+    spec = dataclasses.replace(memory.spec(), version="2.0.0", base=Base("clone", source="debian-13"))
+    monkeypatch.setattr("skyvypack.spec.load", lambda path: spec)
+    monkeypatch.setattr(PackerOnPlatform, "of", lambda *args: Remote(memory))
+    told = run("register", "--dry-run", "--channel", "stable")
+    assert told.exit_code == 0, told.output
+    assert "move stable to web-2.0.0" in told.stdout
+    assert memory.objects() == {}
+    assert "bake one" in run("register").stderr
 
 
 def test_the_verbs_tell_programs_too(run: Any, memory: Any) -> None:

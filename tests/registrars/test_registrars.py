@@ -219,6 +219,16 @@ def test_retire_keeps_the_newest(adapter, do):
     assert [one.version for one in describe(adapter.spec(), adapter.target)] == ["1.2.0", "1.1.0"]
 
 
+def test_retire_can_only_tell(adapter, do):
+    """A dry run says which would go, and nothing changes."""
+    for number in range(2):
+        do(f"1.{number}.0", content=str(number).encode(), verify=False)
+    told = []
+    asked = changes(adapter, lambda: told.append(retire(adapter.spec(), adapter.target, keep=1, dry_run=True)))
+    assert asked == []
+    assert [one.version for one in told[0].retired] == ["1.0.0"]
+
+
 def test_wishes_that_contradict_each_other_are_refused(adapter, do):
     """A channel needs verification, at least the new one is kept, and no deadline gets shorter."""
     with pytest.raises(InputError, match="verified"):

@@ -122,7 +122,7 @@ def test_name_is_taken(site: Site) -> None:
     """A machine of this name that is not ours stands in the way, and is left alone."""
     with site.connected(site.order()) as made:
         somebody_makes(made, "web-1.0.0")
-    assert "web-1.0.0 is in the folder already" in obstacles(site)["name"]
+    assert "is called web-1.0.0 already" in obstacles(site)["name"]
     assert site.machines() == {"web-1.0.0": False}
     assert journals() == []
 

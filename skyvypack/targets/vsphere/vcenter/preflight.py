@@ -143,8 +143,9 @@ class Preflight:
         if any(facts["name"] == self.order.title for _, facts in below):
             yield Obstacle(
                 "name",
-                f"{self.order.title} is in the folder already, and no registrar of ours finished it",
-                "rename or remove it, raise the spec's version, or run: python -m skyvypack reap --target vsphere",
+                f"something in the folder is called {self.order.title} already",
+                "rename it, or raise the spec's version; left by a killed run? run: python -m skyvypack reap "
+                "--target vsphere",
             )
 
     def _source(self, place: Where) -> Iterator[Obstacle]:
