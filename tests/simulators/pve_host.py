@@ -23,6 +23,8 @@ from simulators.pve import Served, SimulatedPve, serving
 
 from skyvypack import command, disk, seed
 
+_SHUTDOWN_SECONDS = 120.0
+
 
 class HostingPve(SimulatedPve):
     """See the module.
@@ -85,6 +87,15 @@ class HostingPve(SimulatedPve):
         if guest := self.guests.pop(vm.vmid, None):
             guest.stop()
         return await super()._do_stop(vm, user, given)
+
+    async def _powerdown(self, vm: Any, given: Any) -> None:
+        """A shutdown ends when the guest has: until then its disk is in use. Packer's guest is on its way by itself."""
+        deadline = asyncio.get_running_loop().time() + _SHUTDOWN_SECONDS
+        while vm.vmid in self.guests and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.2)
+        if guest := self.guests.pop(vm.vmid, None):
+            guest.stop()
+        await super()._powerdown(vm, given)
 
     async def _agent_call(self, match: Any, values: Any) -> Any:
         guest = self.guests.get(int(values["vmid"]))
