@@ -35,6 +35,7 @@ def wait(tmp_path, fake_tool):
         log.write_text(output)
         text = (SCRIPTS / "wait.sh").read_text()
         text = text.replace("/run/cloud-init", str(run)).replace("/var/log/cloud-init-output.log", str(log))
+        text = text.replace("/var/lib/cloud", str(tmp_path / "cloud"))
         done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=20, env=os.environ)
         return done.returncode, done.stdout
 
@@ -50,6 +51,18 @@ def test_done_is_done(wait):
     code, said = wait({"stage": None, "datasource": "DataSourceNoCloud", "init": stage(), "modules-final": stage()})
     assert code == 0
     assert said.splitlines()[-1] == "skyvypack: cloud-init is done"
+
+
+def test_other_user_data_than_was_handed_over_is_an_error(wait, tmp_path):
+    """A platform's own disc with data must not be what configured the template; the same bytes go on."""
+    for name in ("seed/nocloud/user-data", "instance/user-data.txt"):
+        (tmp_path / "cloud" / name).parent.mkdir(parents=True)
+        (tmp_path / "cloud" / name).write_text("#cloud-config\npackages: [nginx]\n")
+    assert wait({"init": stage()})[0] == 0
+    (tmp_path / "cloud/instance/user-data.txt").write_text("#cloud-config\nhostname: build\n")
+    code, said = wait({"init": stage()})
+    assert code == 1
+    assert "skyvypack: error: init: cloud-init took other user-data than it was handed" in said
 
 
 def test_error_of_bookworms_cloud_init_names_module_and_output(wait):

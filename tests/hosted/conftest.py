@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from simulators.lan import GUEST, lan
+from simulators.lan import GUEST, lan, way_out
 
-from skyvypack import artifact, command, disk, ova
+from skyvypack import artifact, command, disk, layers, ova, packer
 from skyvypack.artifact import DiskFile
+from skyvypack.progress import Progress
+from skyvypack.render import render
 from skyvypack.spec import load
 from skyvypack.spec.model import Spec
 
@@ -53,11 +55,29 @@ def source(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "source.qcow2"
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the quickstart's layer: packages do not come onto the guests' network."""
+    given = os.environ.get("SKYVYPACK_TEST_CACHE")
+    folder = Path(given) if given else tmp_path_factory.mktemp("cache")
+    spec = load(QUICKSTART)
+    with layers.ensure(render(spec, "qemu", packer.installed()), spec, cache=folder, progress=Progress()):
+        return folder
+
+
 @pytest.fixture
-def network() -> Iterator[None]:
-    """The guests' network, in which the test and all that it starts is."""
-    with lan():
-        yield
+def network() -> Iterator[Path]:
+    """The guests' network, in which the test and all that it starts is; what it tells leads back."""
+    with lan() as before:
+        yield before
+
+
+@pytest.fixture
+def roles(network: Path) -> Iterator[list[Any]]:
+    """The quickstart's roles for a guest that Packer configures there: with a proxy, as it fetches packages."""
+    with way_out(network) as proxy:
+        named = yaml.safe_load(QUICKSTART.read_text())["roles"]
+        yield [{"base": {"proxy": proxy}} if name == "base" else name for name in named]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,27 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
     assert not any(store.get("files") or "import" in str(store.get("volumes")) for store in pve.storages.values())
 
 
+def test_one_command_bakes_here_and_registers_there(
+    cache: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+) -> None:
+    """`bake` with nothing but a layer in the cache: Packer bakes here, two clones here are proven, the disk is uploaded
+    and made a template, a clone there is proven, and the channel points to it."""
+    path = spec_file("proxmox", settings(cluster))
+    words = ["--offline", "--cache", cache, "--output", tmp_path / "output"]
+    done = skyvypack("bake", "--spec", path, *WORDS, *words, environment={"PROXMOX_TOKEN": SECRET}, timeout=3600)
+    found = facts(done)
+    record_property("checks", len(found["report"]["checks"]))
+    told = json.loads(done.stdout)
+    assert told["bake"]["report"]["passed"], "proven here first"
+    (made,) = (tmp_path / "output").glob("*/*.qcow2")
+    (uploaded,) = (one for one in cluster.pve.uploads if one["content"] == "import")
+    assert uploaded["sha256"] == sha256(made)
+    assert {vm.name: vm.template for vm in cluster.pve.vms} == {"skyvyos-quickstart-1.0.0": True}
+    assert cluster.pve.guests == {}
+
+
 def test_packers_build_on_the_cluster_boots_and_keeps_the_contract(
-    source: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+    source: Path, cluster: Served, roles: list[Any], spec_file: MakeSpec, tmp_path: Path, record_property: Any
 ) -> None:
     """`bake` with a base on the cluster: Packer clones, finds the clone's address by the guest's agent, configures and
     seals it by SSH; what it made is marked, cloned, proven and pointed to, and the source stays as it is."""
@@ -63,7 +83,7 @@ def test_packers_build_on_the_cluster_boots_and_keeps_the_contract(
     pve.disks[100] = source
     access = {"username": "root@pam"}
     base = {"kind": "clone", "source": "debian-13"}
-    path = spec_file("proxmox", settings(cluster) | access, base=base)
+    path = spec_file("proxmox", settings(cluster) | access, base=base, roles=roles)
     environment = {"PROXMOX_PASSWORD": PASSWORD, "SSL_CERT_FILE": str(cluster.ca_file)}
     output = ["--output", tmp_path / "output"]
     found = facts(skyvypack("bake", "--spec", path, *WORDS, *output, environment=environment))

@@ -67,14 +67,14 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
 
 
 def test_packers_build_on_vcenter_boots_and_keeps_the_contract(
-    source: Path, host: Host, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+    source: Path, host: Host, roles: list[Any], spec_file: MakeSpec, tmp_path: Path, record_property: Any
 ) -> None:
     """`bake` with a base on vCenter: Packer clones a machine, boots it with a disc of its data, configures and seals it
     by SSH; what it made is marked, cloned, proven and pointed to, without an upload of a disk."""
     host.template = source
     base = {"kind": "clone", "source": SOURCE}
     machine = {"cpus": 2, "memory": 2048, "disk": 12, "firmware": "bios"}
-    path = spec_file("vsphere", settings(host), base=base, machine=machine)
+    path = spec_file("vsphere", settings(host), base=base, machine=machine, roles=roles)
     output = ["--output", tmp_path / "output"]
     found = facts(skyvypack("bake", "--spec", path, *WORDS, *output, environment=environment(host)))
     record_property("checks", len(found["report"]["checks"]))

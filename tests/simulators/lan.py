@@ -10,13 +10,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,8 +34,12 @@ _ANSWERS = {1: 2, 3: 5}
 
 
 @contextmanager
-def lan() -> Iterator[None]:
-    """The network, for the length of the block; skips the test, with the reason, where it cannot be made."""
+def lan() -> Iterator[Path]:
+    """The network, for the length of the block; skips the test, with the reason, where it cannot be made.
+
+    Yields:
+        the file that stands for the network this thread was in before.
+    """
     if os.geteuid() != 0:
         pytest.skip("a network for guests is made as root")
     if not Path("/dev/net/tun").exists():
@@ -49,9 +57,51 @@ def lan() -> Iterator[None]:
             ):
                 subprocess.run(["ip", *words.split()], check=True)
             with _dhcp():
-                yield
+                yield Path(f"/proc/self/fd/{before.fileno()}")
         finally:
             libc.setns(before.fileno(), _CLONE_NEWNET)
+
+
+@contextmanager
+def way_out(leading: Path) -> Iterator[str]:
+    """An HTTP proxy on the network that leads to another one, as guests' packages are not here.
+
+    Args:
+        leading: the file that stands for the network it leads to, see `lan`.
+
+    Yields:
+        its URL.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    class Forwarding(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            # Only this thread, one of each request, leaves.
+            with leading.open() as network:
+                libc.setns(network.fileno(), _CLONE_NEWNET)
+            hops = {"host", "connection", "proxy-connection"}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in hops}
+            url = urlsplit(self.path)
+            there = HTTPConnection(url.hostname or "", url.port or 80, timeout=60)
+            there.request("GET", url.path, headers=headers)
+            with there.getresponse() as answer:
+                self.send_response(answer.status)
+                for name in ("Content-Length", "Content-Type", "Last-Modified", "Content-Range", "Location"):
+                    if value := answer.getheader(name):
+                        self.send_header(name, value)
+                self.end_headers()
+                shutil.copyfileobj(answer, self.wfile)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer((HOST, 0), Forwarding) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def address(other: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from fixture_types import FakeTool
 
 from skyvypack import assets
@@ -49,7 +50,8 @@ def test_apply_hands_over_and_restarts(tmp_path: Path, handed: list[tuple[str, s
     assert (tmp_path / "called").read_text().splitlines() == ["clean --logs", "reboot"]
     assert not list((tmp_path / "tmp").iterdir())
     config = (tmp_path / "etc/cloud/cloud.cfg.d/99-skyvypack-bake.cfg").read_text()
-    assert "datasource_list: [NoCloud]\n" in config
+    assert yaml.safe_load(config)["datasource_list"] == ["NoCloud"]
+    assert yaml.safe_load(config)["datasource"]["NoCloud"]["fs_label"] is None, "a disc with data would win over it"
 
 
 def test_apply_without_data_does_not_restart(tmp_path: Path, handed: list[tuple[str, str]]) -> None:

@@ -15,8 +15,10 @@ for name in user-data meta-data vendor-data; do
     rm -f "/tmp/$name"
 done
 # Sealing removes both. Until then this seed alone counts, and the network stays as the platform has set it up.
+# No label: a disc of the platform's own with data (Proxmox makes one of each setting) would win over the seed.
 cat > /etc/cloud/cloud.cfg.d/99-skyvypack-bake.cfg << 'END'
 datasource_list: [NoCloud]
+datasource: {NoCloud: {fs_label: null}}
 network: {config: disabled}
 END
 sync

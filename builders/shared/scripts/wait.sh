@@ -40,6 +40,13 @@ for message, (kind, stage) in sorted(lines.items(), key=lambda item: item[1][0])
 END
 )
 
+# What scripts/apply.sh handed over must be what was applied.
+handed=/var/lib/cloud/seed/nocloud/user-data
+if [ -e "$handed" ] && ! cmp -s "$handed" /var/lib/cloud/instance/user-data.txt; then
+    report="error: init: cloud-init took other user-data than it was handed, from another disc or service
+$report"
+fi
+
 failed=
 ! printf '%s\n' "$report" | grep -q '^error: ' || failed=yes
 if [ ! -e "$result" ]; then
