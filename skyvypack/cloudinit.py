@@ -123,7 +123,7 @@ def _write_file(file: RoleFile) -> dict[str, Any]:
         "path": file.path,
         "owner": file.owner,
         "permissions": file.mode,
-        "defer": not file.path.startswith(_APT_FOLDERS),
+        "defer": not (file.early or file.path.startswith(_APT_FOLDERS)),
         "content": file.text,
     }
 

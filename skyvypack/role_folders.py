@@ -83,6 +83,7 @@ _FILE: Rule = {
     "schema": {
         "mode": {"type": "string", "doc": "octal, in quotes"},
         "owner": {"type": "string", "doc": "user:group"},
+        "early": {"type": "boolean", "doc": "written before packages are installed, as for what apt needs; else after"},
         "when": _WHEN,
     },
 }

@@ -55,12 +55,14 @@ class RoleFile:
         text: its content.
         mode: octal, such as ``0644``.
         owner: ``user:group``.
+        early: written before packages are installed, not after.
     """
 
     path: str
     text: str
     mode: str = "0644"
     owner: str = "root:root"
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +375,7 @@ class _Maker:
         account = r"[a-z_][a-z0-9_-]*"
         owner = options.get("owner", "root:root")
         owner = self._fitting((*place, "owner"), owner, f"{account}:{account}", "user:group")
-        return RoleFile(path, self._text(template), mode, owner)
+        return RoleFile(path, self._text(template), mode, owner, options.get("early", False))
 
     def _text(self, template: Path) -> str:
         line = 0

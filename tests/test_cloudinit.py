@@ -13,6 +13,7 @@ import yaml
 from fixture_types import FakeTool
 
 from skyvypack import cloudinit, command, targets
+from skyvypack import spec as specs
 from skyvypack.errors import CommandFailed, InputError
 from skyvypack.roles import Role, RoleFile, Services
 from skyvypack.spec.model import Base, Spec, User
@@ -57,6 +58,13 @@ class TestBakeUserData:
             "owner": "root:adm",
             "defer": True,
         }
+
+    def test_what_apt_needs_to_reach_its_mirror_is_there_before_the_packages(self) -> None:
+        """A file of a role that says so is not deferred: a proxy's, on a base that packages are installed on."""
+        spec = specs.loads("name: x\nversion: 1.0.0\nroles: [{base: {proxy: 'http://192.0.2.1:3128'}}]\n")
+        files = written(cloudinit.bake_user_data(spec, "qemu"))
+        assert files["/etc/apt/apt.conf.d/02skyvyos-proxy"]["defer"] is False
+        assert files["/etc/apt/apt.conf.d/01skyvyos"]["defer"] is True
 
     @pytest.mark.parametrize(
         "text", ["", "one line", "a \nb\n", "\n\nx\n", " lead\n", "é \u2028 \x85 x\n", "yes\n", "a\r\nb\r\n"]
