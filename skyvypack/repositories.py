@@ -67,6 +67,11 @@ class Repository:
         pin = f'Pin: origin "{self.host}"'
         return "\n".join(f"Package: {names}\n{pin}\nPin-Priority: {priority}\n" for names, priority in wanted)
 
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """What makes apt know it, each a path and its text: the sources, bound to its own keyring, and the pins."""
+        sources = (f"{SOURCES_FOLDER}/{self.name}.sources", self.sources(self.keyring))
+        return sources, (f"{PINS_FOLDER}/{self.name}", self.pins())
+
 
 def fingerprint(key: str) -> str:
     """The fingerprint (version 4, 40 capital hexadecimal digits) of the first key in an ASCII-armoured text.

@@ -11,7 +11,7 @@ from typing import Any
 from skyvypack.document import Document
 from skyvypack.document import Path as Place
 from skyvypack.errors import Problem, SpecError
-from skyvypack.repositories import PINS_FOLDER, SOURCES_FOLDER, Repository, fingerprint
+from skyvypack.repositories import Repository, fingerprint
 from skyvypack.role_folders import Definition, catalog
 from skyvypack.rules import check, nearest, shown
 from skyvypack.template import TemplateError, render
@@ -304,7 +304,7 @@ class _Maker:
             settings=self._settings,
             ports=ports,
             services=self._services(),
-            files=(*files, *_apt_files(repositories)),
+            files=(*files, *(RoleFile(*file) for one in repositories for file in one.files())),
             commands=tuple(command for command in commands if command.strip()),
             repositories=repositories,
         )
@@ -394,9 +394,3 @@ class _Maker:
             message = str(error)
         self._problems.append(Problem(str(template), line, 0, "", message))
         return ""
-
-
-def _apt_files(repositories: Sequence[Repository]) -> tuple[RoleFile, ...]:
-    """What makes apt know the repositories: sources, each bound to its own keyring, and pins."""
-    sources = (RoleFile(f"{SOURCES_FOLDER}/{one.name}.sources", one.sources(one.keyring)) for one in repositories)
-    return (*sources, *(RoleFile(f"{PINS_FOLDER}/{one.name}", one.pins()) for one in repositories))
