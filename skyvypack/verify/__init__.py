@@ -59,7 +59,12 @@ def verify(
     report_folder.mkdir(parents=True, exist_ok=True)
     before = _digest(disk)
     with runs.run_folder(cache) as run:
-        lives = [Life(spec, disk, one, run / one, accelerator, progress or Progress()) for one in firmware]
+        claims = run / "claims"
+        claims.mkdir()
+        lives = [
+            Life(spec, disk, one, run / one, accelerator, progress or Progress(), claims, backwards=bool(number % 2))
+            for number, one in enumerate(firmware)
+        ]
         try:
             side_by_side(lives)
         finally:

@@ -47,6 +47,8 @@ class Life:
         folder: a folder of its own.
         accelerator: how it runs.
         progress: told of each stage.
+        claims: where this and the other clones say who shows what one of them is enough for.
+        backwards: take those tests from their end.
     """
 
     spec: Spec
@@ -55,6 +57,8 @@ class Life:
     folder: Path
     accelerator: Accelerator
     progress: Progress
+    claims: Path | None = None
+    backwards: bool = False
     judge: Judge = field(init=False)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -129,6 +133,8 @@ class Life:
             root_shell=machine.link.root_shell,
             cwd=machine.folder,
             scale=self.accelerator.scale,
+            claims=self.claims if phase == "first boot" else None,
+            backwards=self.backwards,
         )
         with self._stage(f"contract, {phase}"):
             self.judge.checks += yield from contract.running()

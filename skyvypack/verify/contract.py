@@ -44,6 +44,9 @@ class Contract:
         root_shell: command line that starts a root shell on the clone.
         cwd: working folder of the run, where ssh finds its open connection.
         scale: of the deadlines.
+        claims: a folder in which the clones of one template say which of the tests marked ``once`` they have taken;
+            None for a clone that is alone.
+        backwards: take those from their end.
     """
 
     spec: Spec
@@ -53,6 +56,8 @@ class Contract:
     root_shell: tuple[str, ...]
     cwd: Path = Path()
     scale: float = 1.0
+    claims: Path | None = None
+    backwards: bool = False
 
     def running(self) -> Waiting[list[Check]]:
         """Run the contracts, yielding while they run; returns what came of each check.
@@ -120,6 +125,8 @@ class Contract:
             "phase": self.phase,
             "record": str(self._record.resolve()),
             "test_seconds": TEST_SECONDS * self.scale,
+            "claims": str(self.claims.resolve()) if self.claims else None,
+            "backwards": self.backwards,
             "spec": {
                 "name": spec.name,
                 "version": spec.version,
@@ -147,15 +154,15 @@ class Contract:
 
     def _checks(self, trouble: str) -> list[Check]:
         lines = [json.loads(line) for line in self._record.read_text().splitlines()]
-        spared = {line["role"] for line in lines if line["kind"] == "spared"}
-        lines = [line for line in lines if line["kind"] != "spared"]
+        spared = [line for line in lines if line["kind"] == "spared"]
         ended = [line for line in lines if line["kind"] == "ended"]
-        seen = {(line["role"], line["test"]) for line in ended}
+        lines = [line for line in lines if line["kind"] != "spared"]
+        seen = {(line["role"], line["test"]) for line in (*ended, *spared)}
         checks = [self._check(**line) for line in ended]
         for line in lines:
             if (line["role"], line["test"]) not in seen:
                 checks.append(self._check(**line, outcome="failed", message=trouble or "it never ended"))
-        checked = {check.role for check in checks} | spared
+        checked = {check.role for check in checks} | {line["role"] for line in spared}
         for role in self.spec.roles:
             if role.name not in checked:
                 why = trouble or f"the role has no check in its {FILE}"

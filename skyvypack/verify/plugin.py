@@ -6,6 +6,7 @@ record: JSON lines, each written out at once, so that a run which is stopped sti
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Generator, Iterator
@@ -23,6 +24,7 @@ from skyvypack.verify.shell import RootShell
 _FACTS = pytest.StashKey[dict[str, Any]]()
 _LONGEST = 4000
 FIRST_PHASE = "first boot"
+_ELSEWHERE = "another clone of this template shows it"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,8 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     facts = json.loads(config.getoption("--contract-facts").read_text())
     config.stash[_FACTS] = facts
     config.addinivalue_line("markers", "requirement(*ids): the requirements that this test proves")
-    config.addinivalue_line("markers", "once: long, and not changed by a reboot: only run on the first boot")
+    config.addinivalue_line(
+        "markers", "once: long, not changed by firmware or reboot: run on the first boot of one clone"
+    )
     config.pluginmanager.register(Recorder(Path(facts["record"]), facts["roles"], facts["test_seconds"]))
+    if facts["claims"]:
+        config.pluginmanager.register(Sharing(Path(facts["claims"]), backwards=facts["backwards"]))
 
 
 class Recorder:
@@ -102,7 +108,8 @@ class Recorder:
             facts["outcome"] = report.outcome
             facts["message"] = ("" if report.when == "call" else f"{report.when}: ") + _message(report)
         if report.when == "teardown":
-            self._write("ended", self._ended.pop(item.nodeid))
+            ended = self._ended.pop(item.nodeid)
+            self._write("spared" if _ELSEWHERE in ended["message"] else "ended", ended)
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -110,6 +117,42 @@ class Recorder:
         """Let no test hold up the others."""
         with _alarm(self._seconds):
             return (yield)
+
+
+class Sharing:
+    """Lets the clones of one template share the tests that one of them is enough for.
+
+    Whoever comes to such a test first runs it. They come last, so that a system is judged as it booted before anything
+    is tried on it; and one clone begins at their end, so that the clones meet in the middle.
+
+    Args:
+        claims: a folder that the runs share, with a file for each test that is taken.
+        backwards: begin at their end, module by module.
+    """
+
+    def __init__(self, claims: Path, *, backwards: bool) -> None:
+        self._claims = claims
+        self._backwards = backwards
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put the shared tests last, in this clone's order."""
+        shared = [item for item in items if item.get_closest_marker("once")]
+        modules = list(dict.fromkeys(item.path for item in shared))
+        if self._backwards:
+            modules.reverse()
+        shared.sort(key=lambda item: modules.index(item.path))
+        items[:] = [item for item in items if item not in shared] + shared
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Take a shared test, before its fixtures are made, or leave it to who has."""
+        if not item.get_closest_marker("once"):
+            return
+        claim = self._claims / hashlib.sha256(f"{item.path}\n{item.name}".encode()).hexdigest()
+        try:
+            claim.touch(exist_ok=False)
+        except FileExistsError:
+            pytest.skip(_ELSEWHERE)
 
 
 @contextmanager

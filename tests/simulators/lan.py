@@ -82,9 +82,9 @@ def way_out(leading: Path) -> Iterator[str]:
             hops = {"host", "connection", "proxy-connection"}
             headers = {name: value for name, value in self.headers.items() if name.lower() not in hops}
             url = urlsplit(self.path)
-            there = HTTPConnection(url.hostname or "", url.port or 80, timeout=60)
-            there.request("GET", url.path, headers=headers)
-            with there.getresponse() as answer:
+            with contextlib.closing(HTTPConnection(url.hostname or "", url.port or 80, timeout=60)) as there:
+                there.request("GET", url.path, headers=headers)
+                answer = there.getresponse()
                 self.send_response(answer.status)
                 for name in ("Content-Length", "Content-Type", "Last-Modified", "Content-Range", "Location"):
                     if value := answer.getheader(name):
