@@ -117,6 +117,7 @@ def bake(
             f"a template for {target} that starts from base {spec.base.kind} is not baked on this machine",
             f"bases that are: {', '.join(LOCAL)}",
         )
+    spec = targets.equipped(spec, target)
     cache = cache or runs.cache_folder()
     bundle = render(targets.baked_here(spec, target), target, packer.installed())
     final = output / f"{spec.name}-{spec.version}-{target}"

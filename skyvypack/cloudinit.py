@@ -105,16 +105,15 @@ def _configuration(spec: Spec, target: str) -> dict[str, Any]:
     }
     if spec.base.kind not in ("bootstrap", "iso"):
         config["apt"]["conf"] = 'APT::Install-Recommends "false";\n'
-        config |= {"package_update": True, "packages": _packages(spec, target)}
+        config |= {"package_update": True, "packages": _packages(spec)}
     config["write_files"] = [_write_file(file) for file in (*files, *spec.files)]
     config["runcmd"] = [_script(spec)]
     return config
 
 
-def _packages(spec: Spec, target: str) -> list[str]:
+def _packages(spec: Spec) -> list[str]:
     roles = (name for role in spec.roles for name in role.packages)
-    agent = targets.agent(target, spec.target_settings(target))
-    return list(dict.fromkeys([*roles, *spec.packages, *agent]))
+    return list(dict.fromkeys([*roles, *spec.packages]))
 
 
 def _write_file(file: RoleFile) -> dict[str, Any]:

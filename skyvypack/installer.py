@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,13 @@ _CONSOLE = "console-setup"
 _LAYOUT_PACKAGES = {"plain": (), "lvm": ("lvm2",), "raid1": ("mdadm",)}
 
 
-def bundle_files(spec: Spec, further: Sequence[str] = (), *, remastered: bool = True) -> dict[str, str]:
+def bundle_files(spec: Spec, *, remastered: bool = True) -> dict[str, str]:
     """The installer's part of a bundle with the base ``iso``: it sets up the new disk of a virtual machine, unasked.
 
     `prepare.sh` runs `installer.sh`, which adds the bundle's user-data and the build account.
 
     Args:
         spec: what to bake.
-        further: packages that the target wants beside the spec's.
         remastered: the build starts from an ISO made by `installer.sh`; otherwise Debian's own is told, by typing,
             to fetch the same from Packer's web server.
 
@@ -52,8 +51,7 @@ def bundle_files(spec: Spec, further: Sequence[str] = (), *, remastered: bool = 
     Raises:
         InputError: the spec's mirror cannot be read by the installer.
     """
-    names = tuple(sorted({*packages(spec), *further}))
-    files = _files(spec, names, attended=False, wipes=True, offline=False)
+    files = _files(spec, packages(spec), attended=False, wipes=True, offline=False)
     return files if remastered else {path: text for path, text in files.items() if path not in _REMASTERING}
 
 

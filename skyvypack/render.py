@@ -27,6 +27,7 @@ def render(spec: Spec, target: str = "qemu", dialect: Dialect | str = "1.6.6") -
             express a setting; the message names the version that can.
     """
     chosen = named(dialect) if isinstance(dialect, str) else dialect
+    spec = targets.equipped(spec, target)
     source = targets.source(target)
     builder = source.builder(spec)
     scripts = source.scripts(spec)
@@ -63,5 +64,4 @@ def _readme(spec: Spec, target: str, builder: str, dialect: Dialect, files: Mapp
 
 
 def _installer(spec: Spec, target: str) -> dict[str, str]:
-    further = targets.agent(target, spec.target_settings(target))
-    return bundle_files(spec, further, remastered=targets.source(target).remastered(spec))
+    return bundle_files(spec, remastered=targets.source(target).remastered(spec))

@@ -28,6 +28,7 @@ def test_a_weak_password_is_refused_and_a_strong_one_is_hashed_with_yescrypt(hos
     assert host.check_output(f"getent shadow {account}").split(":")[1].startswith("$y$")
 
 
+@pytest.mark.once
 @pytest.mark.requirement("PWD-1", "FS-1")
 def test_files_of_a_new_account_are_its_own(host, account, settings):
     """Its home is 0750, its files are not readable by others, and its password ages."""

@@ -105,6 +105,7 @@ def test_tmp_is_cleared_on_boot(host):
     assert host.check_output("stat -c '%a %U:%G' /tmp") == "1777 root:root"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("BAS-6")
 def test_kernel_has_the_drivers_of_every_target(host):
     """Disks and network cards of every hypervisor are in the kernel or its initramfs, and both consoles are used."""
@@ -148,10 +149,14 @@ def test_nothing_listens_but_the_ports_of_the_roles(host, ports):
 
 
 @pytest.mark.requirement("SVC-2")
-def test_every_enabled_unit_has_a_reason(host, services):
-    """What runs at boot is listed by a role, with its reason; what a role disables is disabled."""
+def test_every_enabled_unit_has_a_reason(host, spec, services):
+    """What runs at boot is a role's, with its reason, or of a package that the spec names; what is disabled is so."""
     listing = host.check_output("systemctl list-unit-files --state=enabled --no-legend --no-pager")
     enabled = {line.split()[0] for line in listing.splitlines()}
+    if spec.packages:
+        owned = host.run(f"dpkg -L {' '.join(spec.packages)}").stdout.splitlines()
+        folders = ("/usr/lib/systemd/system", "/lib/systemd/system")
+        enabled -= {path.rpartition("/")[2] for path in owned if path.rpartition("/")[0] in folders}
     assert enabled - set(services.enable) == set()
     assert enabled & (set(services.disable) | set(services.mask)) == set()
 

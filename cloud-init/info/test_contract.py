@@ -31,6 +31,7 @@ def test_it_tells_what_is_true(host, told, spec, roles, ports):
     assert (told["containers"] is not None) == ("docker" in roles)
 
 
+@pytest.mark.once
 @pytest.mark.requirement("INF-1")
 def test_it_takes_less_than_two_seconds(host):
     """Both forms, timed on the machine itself; the best of a few tries, as its host may be busy with others."""

@@ -23,6 +23,7 @@ def test_each_message_is_in_its_file(host):
     assert host.check_output(script).split() == ["1", "1", "kernel", "640", "640", "640"]
 
 
+@pytest.mark.once
 @pytest.mark.requirement("LOG-2")
 def test_rotation_is_daily_or_by_size_and_keeps_the_weeks_asked_for(host, settings):
     """logrotate reads its files without complaint; logs of the system are kept as long as the settings say."""

@@ -7,6 +7,7 @@ SITE += "include /etc/nginx/snippets/skyvyos-proxy.conf; proxy_pass http://127.0
 PAGE = "require('http').createServer((ask, answer) => answer.end('made by node')).listen(8087, '127.0.0.1')"
 
 
+@pytest.mark.once
 @pytest.mark.requirement("NOD-1")
 def test_node_and_npm_work(host, settings):
     """Node.js 20 or later, or what the spec accepts in its place, runs programs; npm runs and has our settings."""

@@ -188,10 +188,12 @@ def verify(
     from skyvypack.cli.display import reporter
     from skyvypack.progress import Progress
     from skyvypack.spec import load
+    from skyvypack.targets import equipped
     from skyvypack.verify import verify as verify_disk
 
     spec = load(spec_file)
-    disk = _disk(template or Path("output") / f"{spec.name}-{spec.version}-qemu")
+    disk, target = _disk(template or Path("output") / f"{spec.name}-{spec.version}-qemu")
+    spec = equipped(spec, target)
     with reporter(as_json) as report:
         found = verify_disk(spec, disk, report_folder=folder, firmware=firmware, cache=cache, progress=Progress(report))
     if as_json:
@@ -201,7 +203,11 @@ def verify(
     found.require()
 
 
-def _disk(template: Path) -> Path:
+def _disk(template: Path) -> tuple[Path, str]:
+    """The disk of a template, and what it was baked for."""
     from skyvypack.artifact import load
 
-    return load(template).file("qcow2").path if template.is_dir() else template
+    if not template.is_dir():
+        return template, "qemu"
+    artifact = load(template)
+    return artifact.file("qcow2").path, artifact.target

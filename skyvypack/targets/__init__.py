@@ -44,6 +44,7 @@ and its module `reverse`, for `import`, which is pure too:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -127,18 +128,20 @@ def user_data_limit(target: str) -> int | None:
     return limit
 
 
-def agent(target: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The Debian packages of the platform's agent, none when there is none or it is not wanted.
+def equipped(spec: Spec, target: str) -> Spec:
+    """The spec with the target's agent among its packages, unless the target has none or it is not wanted.
 
     Args:
+        spec: for any target; one that is equipped already stays as it is.
         target: its name.
-        settings: of the target, complete.
 
     Raises:
         InputError: no such target.
     """
     package: str = getattr(_package(target), "AGENT", "")
-    return (package,) if package and settings.get("agent", True) else ()
+    if not package or package in spec.packages or not spec.target_settings(target).get("agent", True):
+        return spec
+    return replace(spec, packages=(*spec.packages, package))
 
 
 def appliance(target: str) -> Mapping[str, Any]:

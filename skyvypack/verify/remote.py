@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skyvypack import runs, seed
+from skyvypack import runs, seed, targets
 from skyvypack.cloudinit import first_boot_user_data
 from skyvypack.errors import ContractFailed
 from skyvypack.link import Access, Link, Waiting
@@ -60,7 +60,7 @@ class RemoteProver:
     def of(cls, spec: Spec, target: str, logs: Path | None, scale: float = 1.0) -> Iterator[RemoteProver]:
         """A prover with a key of its own, gone with the block; its report and logs are copied to `logs`."""
         with runs.run_folder() as run:
-            prover = cls(spec, target, run / "clone", scale)
+            prover = cls(targets.equipped(spec, target), target, run / "clone", scale)
             try:
                 yield prover
             finally:

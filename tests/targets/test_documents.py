@@ -252,6 +252,19 @@ def test_installer_gets_mirror_and_agent() -> None:
     assert "qemu-guest-agent" not in render(without, "proxmox").files[packages]
 
 
+@pytest.mark.parametrize("target", ["vsphere", "vmware"])
+def test_a_disk_that_is_baked_here_has_the_platforms_agent(target: str) -> None:
+    """open-vm-tools is in the layer, unless the spec refuses it, and a spec that is equipped stays as it is."""
+    settings = dict(NEEDED.get(target, {}))
+    spec = with_settings(PLAIN, target, settings)
+    assert "open-vm-tools\n" in render(spec, target).files["layer/packages.txt"]
+    assert "open-vm-tools" in (once := targets.equipped(spec, target)).packages
+    assert targets.equipped(once, target) is once
+    assert targets.equipped(spec, "qemu") is spec
+    without = with_settings(PLAIN, target, settings | {"agent": False})
+    assert "open-vm-tools" not in render(without, target).files["layer/packages.txt"]
+
+
 def test_scripts_are_copies() -> None:
     """Every script that a document runs is in the bundle, as it is in `builders/shared`."""
     for case in CASES.values():
