@@ -65,6 +65,23 @@ def test_tags(site: Site) -> None:
         assert [tag["name"] for tag in known._of(tags.DIGEST)] == [second.digest]
 
 
+def test_what_stands_costs_no_more_calls(site: Site) -> None:
+    """However many templates there are, a preflight and marking a new one ask vCenter as often as before."""
+
+    def asked(version: str) -> tuple[int, int]:
+        site.center.calls.clear()
+        obstacles(site)
+        looked = len(site.center.calls)
+        site.register(site.order(version))
+        return looked, sum(" /rest/" in call for call in site.center.calls)
+
+    site.register(site.order("0.9.0"))
+    first = asked("1.1.0")
+    for number in range(4):
+        site.register(site.order(f"1.2.{number}"))
+    assert asked("1.3.0") == first
+
+
 def test_copies_are_not_ours(site: Site) -> None:
     """A copy of a template that somebody makes takes our attributes along, and is still not described."""
     order = site.order()
