@@ -13,7 +13,7 @@ from simulators.certificates import Authority
 from simulators.vcenter import vcenter
 from vsphere_site import Site, journals, obstacles, somebody_makes
 
-from skyvypack import ova
+from skyvypack import ova, ovf
 from skyvypack.registrar import Order, RegistrarError, Template
 from skyvypack.targets.vsphere import registrar
 from skyvypack.targets.vsphere.vcenter import inventory, machines, tags
@@ -39,7 +39,8 @@ def test_what_is_sent(site: Site) -> None:
         facts = inventory.read(made._session, vm, *paths)
     assert facts["name"] == "web-1.0.0"
     assert facts["config.template"] is True
-    assert (facts["config.guestId"], facts["config.firmware"]) == ("debian11_64Guest", "efi")
+    version = int(facts["config.version"].removeprefix("vmx-"))
+    assert (facts["config.guestId"], facts["config.firmware"]) == (ovf.guest_id(order.spec, version), "efi")
     assert facts["config.annotation"].splitlines()[1:] == ["version 1.0.0", order.digest]
     assert (facts["config.hardware.numCoresPerSocket"], facts["config.cpuHotAddEnabled"]) == (2, True)
     extra = {one.key: one.value for one in facts["config.extraConfig"]}

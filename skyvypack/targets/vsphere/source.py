@@ -24,6 +24,8 @@ _BY_BASE = {**LOCAL, "iso": "vsphere-iso", "clone": "vsphere-clone"}
 BUILDERS = tuple(dict.fromkeys(_BY_BASE.values()))
 
 Body: TypeAlias = "list[Attribute | Block]"
+# A bundle cannot ask the hosts which they know; every vSphere from 7.0 on knows this one.
+_GUEST = "debian11_64Guest"
 
 # Variables that may stay empty: each with what it says.
 _PLACES = {
@@ -177,7 +179,7 @@ def _installation(wishes: Wishes) -> Body:
     return [
         *wishes.group(
             "How it is installed.",
-            guest_os_type=wishes.setting("guest_os_type"),
+            guest_os_type=wishes.settings["guest_os_type"] or _GUEST,
             vm_version=wishes.setting("vm_version"),
             disk_controller_type=wishes.setting("disk_controller", lambda name: [name]),
             **image,
