@@ -72,6 +72,7 @@ recognise() {
             fail "$source is no installer of Debian: it has no /.disk/info"
         about=$(cat "$work/info")
         case "$about" in
+        *"made by skyvypack"*) fail "$source is '$about' already: give the installer of Debian that it was made from" ;;
         "Debian GNU/Linux $NUMBER"[.\ ]*amd64*) ;;
         *) fail "$source is '$about'; the spec wants Debian $NUMBER ($SUITE) for amd64" ;;
         esac

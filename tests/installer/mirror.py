@@ -10,10 +10,12 @@ of the test's own, which a copy of the installer trusts beside Debian's.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import lzma
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -33,6 +35,7 @@ _INDEX = "main/debian-installer/binary-amd64/Packages.xz"
 # What a paragraph says of a file, which is another one now.
 _OF_THE_FILE = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
 _PATIENCE = 60
+_TRIES = 3
 
 
 class Unservable(Exception):
@@ -54,11 +57,12 @@ class Upstream:
     def read(self, path: str) -> bytes:
         """One file; raises `urllib.error.URLError` where there is none."""
         place = self.kept / hashlib.sha256(f"{self.url}/{path}".encode()).hexdigest()
-        if "pool/" in path and place.is_file():
+        lasting = "pool/" in path or "/by-hash/" in path
+        if lasting and place.is_file():
             return place.read_bytes()
         with urllib.request.urlopen(self._address(path), timeout=_PATIENCE) as answer:
             data: bytes = answer.read()
-        if "pool/" in path:
+        if lasting:
             part = place.with_suffix(f".{threading.get_ident()}")
             part.write_bytes(data)
             part.rename(place)
@@ -363,10 +367,14 @@ class _Handler(BaseHTTPRequestHandler):
         overlay, upstream = self.archives[archive]
         if overlay and (overlay / path).is_file():
             return (overlay / path).read_bytes()
-        try:
-            return upstream.read(path)
-        except urllib.error.URLError:
-            return None
+        for _ in range(_TRIES):
+            try:
+                return upstream.read(path)
+            except urllib.error.HTTPError:
+                return None
+            except (OSError, http.client.HTTPException) as error:
+                sys.stderr.write(f"{upstream.url}/{path}: {error}\n")
+        return None
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -79,7 +79,7 @@ def test_the_only_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
 
 
 def test_nothing_is_installed_but_what_the_spec_says(tmp_path: Path, fake_tool: FakeTool) -> None:
-    """What the installer's parts want beside it is neither kept for later nor installed when they ask."""
+    """What the installer's parts want beside it is neither kept for later nor installed; no mirror is tried for it."""
     machine = Machine(tmp_path, fake_tool, {"vda": 8192})
     program = tmp_path / "root" / "bin" / "apt-install"
     program.write_text("#!/bin/sh\nexit 1\n")
@@ -87,6 +87,9 @@ def test_nothing_is_installed_but_what_the_spec_says(tmp_path: Path, fake_tool: 
     machine.run()
     command.run([program, "--with-recommends", "qemu-guest-agent"])
     assert not (tmp_path / "root" / "var" / "lib" / "apt-install" / "queue").exists()
+    # What a generator exits with, and what it writes beside comments, is tried by the installer.
+    command.run([tmp_path / "root" / "usr" / "lib" / "apt-setup" / "generators" / "50mirror", tmp_path / "lines"])
+    assert (tmp_path / "lines").read_text().startswith("# ")
 
 
 def test_the_disk_that_the_spec_names(tmp_path: Path, fake_tool: FakeTool) -> None:

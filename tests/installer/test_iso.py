@@ -107,6 +107,7 @@ def test_same_source_same_tree(tmp_path: Path) -> None:
         (INFO.replace("13.1.0", "12.9.0").replace("Trixie", "Bookworm"), "the spec wants Debian 13 (trixie) for amd64"),
         (INFO.replace("amd64", "arm64"), "the spec wants Debian 13 (trixie) for amd64"),
         ("Ubuntu 24.04", "the spec wants Debian 13 (trixie) for amd64"),
+        (f"{INFO}, made by skyvypack", "give the installer of Debian that it was made from"),
     ],
 )
 def test_another_release_or_architecture(tmp_path: Path, info: str, reason: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from mirror import Source
 
 from skyvypack import command, installer, iso
+from skyvypack.machine import find_ovmf
 from skyvypack.spec import loads
 from skyvypack.spec.model import Base
 
@@ -35,22 +36,24 @@ MINUTES = 40
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout and what its disks show afterwards.
+    """A layout, what its disks show afterwards, and how the machine starts.
 
     Args:
         wish: in the spec's `installer`.
         disks: how many.
         root: type of the last partition's content, as blkid names it.
+        uefi: the machine boots by UEFI.
     """
 
     wish: str
     disks: int
     root: str
+    uefi: bool = False
 
 
 LAYOUTS = {
     "lvm": Layout("layout: lvm, swap: 512", 1, "LVM2_member"),
-    "luks": Layout("encrypt: true", 1, "crypto_LUKS"),
+    "luks": Layout("encrypt: true", 1, "crypto_LUKS", uefi=True),
     "raid1": Layout("layout: raid1", 2, "linux_raid_member"),
 }
 
@@ -70,15 +73,23 @@ def make(source: Source, layout: Layout, folder: Path) -> Path:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    return iso.remaster(folder, source.path, folder / "installer.iso")
+    return iso.remaster(folder, source.path, folder / f"{source.path.stem}.iso")
 
 
-def partition(image: Path, disks: Sequence[Path], source: Source) -> str:
+def firmware(folder: Path) -> list[str]:
+    """QEMU's arguments for UEFI, with variables of its own in a folder."""
+    code, variables = find_ovmf()
+    own = folder / "variables.fd"
+    own.write_bytes(variables.read_bytes())
+    return ["-drive", f"if=pflash,format=raw,readonly=on,file={code}", "-drive", f"if=pflash,format=raw,file={own}"]
+
+
+def partition(image: Path, disks: Sequence[Path], source: Source, *, uefi: bool) -> str:
     """Run the installer until it fetches the base system onto the disks; gives what its console said until then."""
     console = image.parent / "console.log"
     argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]
     argv += ["-m", "1536", "-display", "none", "-serial", f"file:{console}", "-cdrom", str(image), "-boot", "once=d"]
-    argv += ["-nic", "user,model=virtio-net-pci", "-no-reboot"]
+    argv += ["-nic", "user,model=virtio-net-pci", "-no-reboot", *(firmware(image.parent) if uefi else ())]
     for disk in disks:
         command.run(["qemu-img", "create", "-q", "-f", "raw", disk, "8G"])
         argv += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
@@ -112,7 +123,7 @@ def content(disk: Path) -> dict[str, str]:
 def test_partitioned_as_wished(tmp_path: Path, source: Source, layout: Layout) -> None:
     """No question is left open, and both firmwares find what they boot from on every disk."""
     disks = [tmp_path / f"disk{number}.raw" for number in range(layout.disks)]
-    partition(make(source, layout, tmp_path / "installer"), disks, source)
+    partition(make(source, layout, tmp_path / "installer"), disks, source, uefi=layout.uefi)
     for disk in disks:
         found = content(disk)
         assert "21686148-6449-6E6F-744E-656564454649" in found, "a BIOS boot partition"

@@ -67,6 +67,10 @@ chmod +x "$hooks/93skyvyos"
 # on. A baked system has none of them: install.sh installs all that there is to be.
 printf '#!/bin/sh\nexit 0\n' > "$root/bin/apt-install"
 rm -f "$root/var/lib/apt-install/queue"
+# Nor does the installer try the mirror once more, which takes a while and may end in a question.
+mkdir -p "$root/usr/lib/apt-setup/generators"
+printf '#!/bin/sh\necho "# install.sh says where packages come from" > "$1"\n' > "$root/usr/lib/apt-setup/generators/50mirror"
+chmod +x "$root/usr/lib/apt-setup/generators/50mirror"
 
 # A netboot installer loads its drivers from the mirror, which may hold those of another kernel only.
 driverless() {

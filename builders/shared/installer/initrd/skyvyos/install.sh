@@ -57,11 +57,12 @@ sh "$here/layer.sh" --drivers /target
 watch &
 watching=$!
 # INITRD=No: the kernel's postinst would build the initramfs before everything is configured; --settle builds it.
-in-target sh -c 'exec < /dev/null
+in-target sh -ec 'exec < /dev/null
     unset DEBCONF_READFD DEBCONF_WRITEFD
     export DEBIAN_FRONTEND=noninteractive INITRD=No
-    apt-get update -q && apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
-        -o Acquire::Retries=3 $(cat /tmp/skyvyos-packages)'
+    apt-get update -q --error-on=any -o Acquire::Retries=3
+    apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io -o Acquire::Retries=3 \
+        $(cat /tmp/skyvyos-packages)'
 kill "$watching"
 rm -f /target/tmp/skyvyos-packages
 
