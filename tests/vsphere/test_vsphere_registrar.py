@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from vsphere_site import Site, journals, obstacles, somebody_makes
 from skyvypack import ova, ovf
 from skyvypack.registrar import Order, RegistrarError, Template
 from skyvypack.targets.vsphere import registrar
-from skyvypack.targets.vsphere.vcenter import inventory, machines, tags
+from skyvypack.targets.vsphere.vcenter import inventory, library, machines, tags
 
 pytestmark = pytest.mark.tool
 
@@ -112,15 +113,20 @@ def _pod() -> Any:
     return vim.StoragePod
 
 
-def test_library(site: Site) -> None:
-    """A named content library gets a copy as a job of its own; done again it is found; retiring removes it."""
-    order = site.order(settings={"content_library": "golden"})
-    assert "no content library `golden`" in obstacles(site, content_library="golden")["library"]
-    with site.connected(order) as made:
+def make_library(site: Site) -> None:
+    """A content library `golden`."""
+    with site.connected(site.order()) as made:
         store = inventory.reference(made._place.datastore)
         backing = [{"type": "DATASTORE", "datastore_id": store}]
         spec = {"create_spec": {"name": "golden", "type": "LOCAL", "storage_backings": backing}}
         made._rest.post("/rest/com/vmware/content/local-library", spec)
+
+
+def test_library(site: Site) -> None:
+    """A named content library gets a copy as a job of its own; done again it is found; retiring removes it."""
+    order = site.order(settings={"content_library": "golden"})
+    assert "no content library `golden`" in obstacles(site, content_library="golden")["library"]
+    make_library(site)
     template = site.register(order)
     with site.running(order) as (made, run):
         (job,) = made.jobs(order, template)
@@ -130,9 +136,23 @@ def test_library(site: Site) -> None:
         run.finish()
     with site.running(order) as (made, run):
         made.retire(template, run)
-        library = registrar.Library(made._rest, "golden")
-        assert library.item("web-1.0.0-library") == ""
+        assert library.Library(made._rest, "golden").item("web-1.0.0-library") == ""
     assert site.machines() == {}
+
+
+def test_library_that_takes_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy may take longer than another call; one whose answer does not come is found, and not made twice."""
+    order = site.order(settings={"content_library": "golden"})
+    make_library(site)
+    template = site.register(order)
+    asked = "POST /rest/vcenter/vm-template/library-items"
+    monkeypatch.setattr(library, "COPY", 0.3)
+    site.center.moods.after = lambda call, *_: time.sleep(call == asked)
+    with site.running(order) as (made, run):
+        (job,) = made.jobs(order, template)
+        assert job.do(run).startswith("golden/web-1.0.0-library (")
+        assert site.center.calls.count(asked) == 1
+        run.finish()
 
 
 def test_made_by_packer(site: Site) -> None:

@@ -262,14 +262,15 @@ class VSphere(Registrar):
         standing = library.item(title)
         if standing:
             return f"{name}/{title} ({standing})"
-        entry = run.intend("item", library=name, name=title)
+        entry = run.intend("item", library=name, name=title, template=template.id)
         placement = {"folder": reference(place.folder), "resource_pool": reference(place.pool)}
         try:
             item = library.publish(title, _notes(order), template.id, placement, reference(place.datastore))
         except Refused:
             raise
         except RegistrarError:
-            # Perhaps it was carried out and only the answer was lost.
+            # Perhaps it was carried out and only the answer was lost, or it still is.
+            machines.settle(self._session, template.id)
             item = library.item(title)
             if not item:
                 raise
@@ -325,6 +326,8 @@ class VSphere(Registrar):
             self._tags.release(entry.mark["category"], entry.mark["name"], entry.mark["vm"], entry.run)
         elif entry.kind == "item":
             library = Library(self._rest, entry.mark["library"])
+            if not entry.id:
+                machines.settle(self._session, entry.mark["template"])
             item = entry.id or library.item(entry.mark["name"])
             if item:
                 library.remove(item)

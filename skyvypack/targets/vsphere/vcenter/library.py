@@ -12,6 +12,7 @@ from skyvypack.targets.vsphere.vcenter.rest import Rest, segment
 
 _CONTENT = "/rest/com/vmware/content/library"
 _ITEMS = "/rest/vcenter/vm-template/library-items"
+COPY = 3600.0  # seconds: vCenter answers when the disk has been copied
 
 
 class Library:
@@ -62,7 +63,7 @@ class Library:
             "vm_home_storage": storage,
             "disk_storage": storage,
         }
-        return str(self._rest.post(_ITEMS, {"spec": spec}, again=False))
+        return str(self._rest.post(_ITEMS, {"spec": spec}, again=False, seconds=COPY))
 
     def remove(self, item: str) -> None:
         """Remove an item; fine when it is gone."""

@@ -19,7 +19,7 @@ from skyvypack.registrar.contract import RegistrarError
 from skyvypack.registrar.retry import Patience
 from skyvypack.targets.vsphere.vcenter.session import Session
 
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
 _IDLE = 5.0  # seconds after which a server may have hung up on a connection that nobody used
 _SESSION = "/rest/com/vmware/cis/session"
 _TOKEN = "vmware-api-session-id"
@@ -81,37 +81,38 @@ class Rest:
                 raise
             return None
 
-    def post(self, path: str, body: Any, *, again: bool = True) -> Any:
+    def post(self, path: str, body: Any, *, again: bool = True, seconds: float = TIMEOUT) -> Any:
         """Do something.
 
         Args:
             path: below the server's name, with its query.
             body: becomes JSON.
             again: safe to repeat when the answer was lost.
+            seconds: until an answer is there.
 
         Raises:
             Refused: vCenter said no.
             RegistrarError: it could not be asked.
         """
-        return self._ask("POST", path, body, again=again)
+        return self._ask("POST", path, body, again=again, seconds=seconds)
 
-    def _ask(self, method: str, path: str, body: Any, *, again: bool = True) -> Any:
+    def _ask(self, method: str, path: str, body: Any, *, again: bool = True, seconds: float = TIMEOUT) -> Any:
         what = f"{method} {path.partition('?')[0]}"
         try:
             try:
-                return self._try(method, path, body, again, what)
+                return self._try(method, path, body, again, what, seconds)
             except Refused as error:
                 if error.status != 401:
                     raise
                 self._token = ""
-                return self._try(method, path, body, again, what)
+                return self._try(method, path, body, again, what, seconds)
         except (OSError, http.client.HTTPException, _Busy) as error:
             raise RegistrarError(f"{what} at {self._session.login.server}: {error}") from error
 
-    def _try(self, method: str, path: str, body: Any, again: bool, what: str) -> Any:
+    def _try(self, method: str, path: str, body: Any, again: bool, what: str, seconds: float) -> Any:
         def act() -> Any:
             self._token = self._token or self._login()
-            return self._once(method, path, body, self._headers())
+            return self._once(method, path, body, self._headers(), seconds)
 
         if not again:
             self._hang_up()  # a connection that has been idle may be dead, and this cannot be tried twice
@@ -133,10 +134,13 @@ class Rest:
     def _headers(self) -> dict[str, str]:
         return {_TOKEN: self._token}
 
-    def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+    def _once(self, method: str, path: str, body: Any, headers: dict[str, str], seconds: float = TIMEOUT) -> Any:
         connection = self._connected()
         text = None if body is None else json.dumps(body)
         try:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(seconds)
             connection.request(method, path, text, {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             content = answer.read()
@@ -159,7 +163,7 @@ class Rest:
             self._hang_up()
         if self._connection is None:
             login, context = self._session.login, self._session.context
-            self._connection = http.client.HTTPSConnection(login.server, login.port, timeout=_TIMEOUT, context=context)
+            self._connection = http.client.HTTPSConnection(login.server, login.port, timeout=TIMEOUT, context=context)
         return self._connection
 
     def _hang_up(self) -> None:
