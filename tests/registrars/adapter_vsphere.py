@@ -176,9 +176,9 @@ def _soap(original: Any, around: Around) -> Any:
 
 
 def _rest(original: Any, around: Around) -> Any:
-    def once(self: Any, method: str, path: str, body: Any, headers: Any) -> Any:
+    def once(self: Any, method: str, path: str, *more: Any) -> Any:
         def act() -> Any:
-            return original(self, method, path, body, headers)
+            return original(self, method, path, *more)
 
         if not _changes(method, path):
             return act()
