@@ -113,6 +113,15 @@ def test_lines_tell_stages_notes_and_no_chatter(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_lines_tell_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A long upload tells now and then how far it is."""
+    lines = Lines()
+    for part in range(100):
+        lines.shown -= 60 * (part in (20, 70))
+        lines(Event("advance", "upload", fraction=part / 100))
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["20%", "70%"]
+
+
 def test_lines_give_a_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:
     """After a long silence the next line of a program is shown, once."""
     lines = Lines()

@@ -51,7 +51,7 @@ class JsonLines:
 
 @dataclass
 class Lines:
-    """Plain lines for logs: stages and notes, and a program's last line now and then as a sign of life."""
+    """Plain lines for logs: stages and notes, and now and then how far it is or a program's line, as a sign of life."""
 
     began: float = field(default_factory=time.monotonic)
     shown: float = field(default_factory=time.monotonic)
@@ -76,6 +76,8 @@ def _line(event: Event, quiet_for_long: bool) -> str:
         return f"failed after {event.seconds or 0:.1f} s"
     if event.kind == "note":
         return event.text
+    if event.kind == "advance" and quiet_for_long:
+        return f"{event.fraction or 0:.0%}"
     return event.text.strip() if event.kind == "line" and quiet_for_long else ""
 
 

@@ -139,8 +139,11 @@ def fill(
 
         def advance(sent: int) -> None:
             keeper.check()
-            keeper.percent = min(99, sent * 100 // source.size)
-            progress.report(Event("advance", "upload", fraction=sent / source.size))
+            percent = sent * 100 // source.size
+            # Each step is told once: a GiB has a thousand pieces.
+            if percent > keeper.percent:
+                progress.report(Event("advance", "upload", fraction=sent / source.size))
+            keeper.percent = min(99, percent)
 
         send(source, place(wanted[0]), advance)
         keeper.check()
