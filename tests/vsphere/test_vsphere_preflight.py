@@ -105,6 +105,17 @@ def test_wrong_places(site: Site, setting: str, value: str, check: str, words: s
     assert words in obstacles(site, **{setting: value})[check]
 
 
+def test_what_the_account_cannot_see(site: Site) -> None:
+    """What vCenter leaves out of its answers because a right is missing is told, and no traceback."""
+
+    def blind(call: str, answer: bytes) -> bytes:
+        hidden = rb"<propSet><name>(?:resourcePool|network)</name>.*?</propSet>"
+        return re.sub(hidden, b"", answer) if call == "RetrievePropertiesEx" else answer
+
+    site.center.moods.rewrites.append(blind)
+    assert "cannot see what the cluster or host has; give" in obstacles(site)["privilege"]
+
+
 def test_every_wrong_place_at_once(site: Site) -> None:
     """Several wrong names give several obstacles."""
     found = obstacles(site, datastore="x", network="y", folder="z", resource_pool="p")

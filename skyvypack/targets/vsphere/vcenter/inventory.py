@@ -136,6 +136,10 @@ class Finder:
         if compute is None:
             return None
         has = read(self.session, compute, "resourcePool", "datastore", "network")
+        if "resourcePool" not in has:
+            hint = "give the account's role System.View and System.Read there"
+            self.obstacles.append(Obstacle("privilege", "the account cannot see what the cluster or host has", hint))
+            return None
         pool = self._pool(has["resourcePool"])
         datastore = self._datastore(datacenter, has.get("datastore", ()))
         network = self._network(has.get("network", ()))
@@ -164,7 +168,8 @@ class Finder:
     def _names(self, found: Sequence[Any]) -> dict[str, Any]:
         from pyVmomi import vim
 
-        return {facts["name"]: one for one, facts in read_all(self.session, found, vim.ManagedEntity, "name")}
+        told = read_all(self.session, found, vim.ManagedEntity, "name")
+        return {facts["name"]: one for one, facts in told if "name" in facts}  # it has none for whom may not see it
 
     def _datacenter(self) -> Any:
         from pyVmomi import vim

@@ -110,7 +110,7 @@ class Preflight:
         hosts = [place.host] if place.host else list(place.compute.host)
         states = [facts for _, facts in read_all(self.session, hosts, vim.HostSystem, "name", *_HOST)]
         if not any(map(_takes_machines, states)):
-            names = ", ".join(facts["name"] for facts in states) or "none"
+            names = ", ".join(facts.get("name", "?") for facts in states) or "none"
             yield Obstacle("host", f"no host can take a machine now ({names})", "end a maintenance, or reconnect one")
 
     def _hardware(self, place: Where) -> Iterator[Obstacle]:
@@ -140,7 +140,7 @@ class Preflight:
         if self.order.source:
             return
         below = read_all(self.session, place.folder.childEntity, vim.ManagedEntity, "name")
-        if any(facts["name"] == self.order.title for _, facts in below):
+        if any(facts.get("name") == self.order.title for _, facts in below):
             yield Obstacle(
                 "name",
                 f"something in the folder is called {self.order.title} already",
