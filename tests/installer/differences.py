@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from skyvypack import artifact, disk
@@ -22,14 +22,23 @@ _KERNEL = re.compile(r"/etc/sysctl\.(d/|conf)")
 def facts(raw: Path) -> dict[str, str]:
     """Packages, enabled and masked units, kernel settings, and mode and owner of every file, by what they are about."""
     root = disk.root(raw)
-    entries = [entry for entry in root.walk() if not _PASSED_OVER.match(f"{entry.path}/")]
-    found = {f"package {one.name}": "installed" for one in artifact.packages(raw)}
-    found |= {f"unit {entry.path}": "there" for entry in entries if _UNITS.match(entry.path) and not entry.is_folder}
-    settings = root.read(entry for entry in entries if _KERNEL.match(entry.path))
-    found |= {f"sysctl {path}": text.decode(errors="replace") for path, text in settings.items()}
-    for entry in entries:
-        kind = "link" if stat.S_ISLNK(entry.mode) else f"{stat.S_IMODE(entry.mode):04o}"
-        found[f"mode {entry.path}"] = f"{kind} {entry.uid}:{entry.gid}"
+    found = facts_of(
+        {one.name for one in artifact.packages(raw)}, [(one.path, one.mode, one.uid, one.gid) for one in root.walk()]
+    )
+    settings = root.read(entry for entry in root.walk() if _KERNEL.match(entry.path))
+    return found | {f"sysctl {path}": text.decode(errors="replace") for path, text in settings.items()}
+
+
+def facts_of(packages: Iterable[str], entries: Iterable[tuple[str, int, int, int]]) -> dict[str, str]:
+    """The same but for kernel settings, of packages' names and of path, mode, owner and group of every file."""
+    found = {f"package {name}": "installed" for name in packages}
+    for path, mode, owner, group in entries:
+        if _PASSED_OVER.match(f"{path}/"):
+            continue
+        if _UNITS.match(path) and not stat.S_ISDIR(mode):
+            found[f"unit {path}"] = "there"
+        kind = "link" if stat.S_ISLNK(mode) else f"{stat.S_IMODE(mode):04o}"
+        found[f"mode {path}"] = f"{kind} {owner}:{group}"
     return found
 
 

@@ -16,6 +16,8 @@ rm -f /target/usr/lib/locale/locale-archive
 rmdir /target/etc/network 2> /dev/null
 sed -i '/^127\.0\.1\.1[[:space:]]/d' /target/etc/hosts
 ln -sfn ../run/systemd/resolve/stub-resolv.conf /target/etc/resolv.conf
+# Anew, as systemd made it read-only.
+rm -f /target/etc/machine-id
 : > /target/etc/machine-id
 # What this ran from: firmware that prefers a disc would install again. The installer itself ejects only what it mounted.
 for drive in $(list-devices cd); do
