@@ -21,6 +21,7 @@ from skyvypack.progress import Progress
 from skyvypack.render import render
 from skyvypack.spec import load
 from skyvypack.spec.model import Spec
+from skyvypack.targets import equipped
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart.yaml"
 # The guests are emulated where there is no KVM, on a machine that does other things as well.
@@ -40,11 +41,15 @@ def template() -> Path:
 
 @pytest.fixture(scope="session")
 def source(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk for Packer to clone: the template, with Debian's own sshd in place of ours.
+    """A disk for Packer to clone."""
+    return for_packer(template, tmp_path_factory.mktemp("source"))
+
+
+def for_packer(template: Path, folder: Path) -> Path:
+    """A finished disk with Debian's own sshd in place of ours.
 
     Packer 1.6.6 knows no key exchange that ours offers, but with `classical_key_exchange`.
     """
-    folder = tmp_path_factory.mktemp("source")
     raw = folder / "source.raw"
     disk.convert(template, raw, "raw", source_format="qcow2")
     root = max(disk.partitions(raw), key=lambda one: one.size)
@@ -56,13 +61,17 @@ def source(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the quickstart's layer: packages do not come onto the guests' network."""
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A cache with the quickstart's layer for a target: packages do not come onto the guests' network."""
     given = os.environ.get("SKYVYPACK_TEST_CACHE")
     folder = Path(given) if given else tmp_path_factory.mktemp("cache")
-    spec = load(QUICKSTART)
-    with layers.ensure(render(spec, "qemu", packer.installed()), spec, cache=folder, progress=Progress()):
-        return folder
+
+    def filled(target: str) -> Path:
+        spec = equipped(load(QUICKSTART), target)
+        with layers.ensure(render(spec, "qemu", packer.installed()), spec, cache=folder, progress=Progress()):
+            return folder
+
+    return filled
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,29 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
     record_property("checks", len(found["report"]["checks"]))
     assert host.started == 1
     assert host.guest is None
+    assert machines(host) == {SOURCE, "skyvyos-quickstart-1.0.0"}
+
+
+@pytest.fixture(scope="module")
+def layers(cache: Callable[[str], Path]) -> Path:
+    """A cache with what a bake starts from, made before a test is on a network that leads nowhere."""
+    return cache("vsphere")
+
+
+def test_one_command_bakes_here_and_registers_there(
+    layers: Path, host: Host, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+) -> None:
+    """`bake` with nothing but a layer in the cache: Packer bakes here, open-vm-tools inside, clones here are proven,
+    the OVA's disk is sent and made a template, a clone there is proven, and the channel points to it."""
+    path = spec_file("vsphere", settings(host))
+    words = ["--offline", "--cache", layers, "--output", tmp_path / "output"]
+    done = skyvypack("bake", "--spec", path, *WORDS, *words, environment=environment(host), timeout=3600)
+    found = facts(done)
+    record_property("checks", len(found["report"]["checks"]))
+    assert json.loads(done.stdout)["bake"]["report"]["passed"], "proven here first"
+    manifest = json.loads(next((tmp_path / "output").glob("*/manifest.json")).read_text())
+    assert "open-vm-tools" in {package["name"] for package in manifest["packages"]}
+    assert len(host.center.uploads) == 1
     assert machines(host) == {SOURCE, "skyvyos-quickstart-1.0.0"}
 
 
