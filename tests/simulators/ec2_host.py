@@ -1,9 +1,9 @@
 """An EC2 whose instances are guests: each boots by UEFI from NVMe what its AMI's snapshot holds, read block by block.
 
-Added to `simulators.moto_aws`: an instance is pending until its guest was switched on, ends when its guest switches
-itself off, and takes its guest along when it is terminated. Its user-data and the like are told at 169.254.169.254, to
-those only who ask as IMDSv2 wants it (EC2 user guide, "Use the Instance Metadata Service"). Its serial number says EC2,
-which is how cloud-init knows where it is.
+Added to `simulators.moto_aws`: an instance is pending until its guest was switched on, stops or ends when its guest
+switches itself off, and takes its guest along when it is terminated; an AMI that is made of it holds its disk. Its
+user-data and the like are told at 169.254.169.254, to those only who ask as IMDSv2 wants it (EC2 user guide, "Use the
+Instance Metadata Service"). Its serial number says EC2, which is how cloud-init knows where it is.
 """
 
 from __future__ import annotations
@@ -13,23 +13,29 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partialmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from moto.ebs.models import ebs_backends
+from moto.ec2.models import EC2Backend
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.instances import Instance, InstanceBackend
 from simulators import lan
 from simulators.hypervisor import Guest, Hardware
 from simulators.moto_aws import BLOCK, FaultyAws, Session, started
 
 from skyvypack import disk
+from skyvypack.targets.aws.ec2.blocks import RawDisk
 
 METADATA = "169.254.169.254"
 MAC = "0a:5c:00:00:00:01"
 _run, _terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
+_create = AmiBackend.create_image
 
 
 class Host:
@@ -47,7 +53,7 @@ class Host:
         self.launched: list[str] = []
         self.told: list[str] = []
         self.blocks = 0
-        self._session = Session()
+        self.session = Session()
         self._instance: Any = None
         self._token = secrets.token_urlsafe()
 
@@ -85,11 +91,29 @@ class Host:
         while guest.runs:
             time.sleep(0.2)
         if self.guests.pop(instance.id, None):
-            instance.terminate()
+            stays = instance.instance_initiated_shutdown_behavior == "stop"
+            instance.stop() if stays else instance.terminate()
+
+    def create_image(self, backend: Any, instance_id: str, *args: Any, **named: Any) -> Any:
+        """CreateImage: of the disk of an instance that has stopped."""
+        folder = self.folder / instance_id
+        disk.convert(folder / "volume.qcow2", folder / "volume.raw", "raw", source_format="qcow2")
+        made = _create(backend, instance_id, *args, **named)
+        ebs = ebs_backends[backend.account_id][backend.region_name]
+        with RawDisk(folder / "volume.raw") as raw:
+            snapshot = ebs.start_snapshot(raw.gibibytes, None, f"Created by CreateImage({instance_id})")
+            for index in raw.indexes():
+                if data := raw.read(index):
+                    snapshot.put_block(index, data, None, None, BLOCK)
+        ebs.complete_snapshot(snapshot.snapshot_id)
+        (folder / "volume.raw").unlink()
+        backend.snapshots.pop(made.ebs_snapshot.id, None)
+        made.ebs_snapshot = backend.snapshots[snapshot.snapshot_id]
+        return made
 
     def _volume(self, region: str, snapshot: Any, folder: Path) -> Path:
         """The volume of a snapshot, read as anybody could who may read it."""
-        ebs = self._session.client("ebs", region, endpoint_url=self.aws.url)
+        ebs = self.session.client("ebs", region, endpoint_url=self.aws.url)
         raw, volume = folder / "volume.raw", folder / "volume.qcow2"
         asked: dict[str, Any] = {"SnapshotId": snapshot.id, "MaxResults": 1000}
         with raw.open("wb") as handle:
@@ -179,7 +203,11 @@ def hosting(folder: Path) -> Iterator[Host]:
         threading.Thread(target=service.serve_forever, daemon=True).start()
         stack.callback(service.shutdown)
         stack.callback(lambda: [guest.stop() for guest in list(host.guests.values())])
-        run, end = host.run, host.terminate
-        stack.enter_context(mock.patch.object(InstanceBackend, "run_instances", lambda *a, **n: run(*a, **n)))
-        stack.enter_context(mock.patch.object(InstanceBackend, "terminate_instances", lambda *a, **n: end(*a, **n)))
+        played = {"run_instances": host.run, "terminate_instances": host.terminate, "create_image": host.create_image}
+        for name, play in played.items():
+            stack.enter_context(mock.patch.object(EC2Backend, name, partialmethod(_played, play)))
         yield host
+
+
+def _played(backend: Any, play: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    return play(backend, *args, **named)
