@@ -115,7 +115,9 @@ class Report:
         if failed:
             return Requirement(name, "failed", str(failed[0]))
         clones = {check.clone for check in checks if check.outcome == "passed"}
-        if missing := [clone for clone in self.clones if clone not in clones]:
+        # One clone is enough for a check that they share; one that was tried and skipped is missing all the same.
+        tried = {check.clone for check in checks} if clones else set(self.clones)
+        if missing := [clone for clone in self.clones if clone in tried - clones]:
             reasons = sorted({check.message for check in checks if check.outcome == "skipped" and check.message})
             return Requirement(name, "not proven", f"on {', '.join(missing)}: {'; '.join(reasons) or 'no check ran'}")
         return Requirement(name, "proved")
