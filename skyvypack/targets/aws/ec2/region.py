@@ -7,6 +7,7 @@ for a whole bad minute, `ConcurrentLimitExceededException`, and a look at what w
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -255,27 +256,32 @@ def connect(settings: Mapping[str, Any], progress: Progress) -> Region:
     import boto3
     from botocore import exceptions
 
+    # At DEBUG it tells whole requests and answers: a disk's blocks, user-data, and the keys that STS hands out.
+    logger = logging.getLogger("botocore")
+    logger.setLevel(max(logger.level, logging.INFO))
     try:
         session = boto3.Session(profile_name=settings["profile"] or None)
-        if settings["role_arn"]:
-            session = _in_role(session, settings)
         # boto3 itself knows AWS_DEFAULT_REGION only; every other tool of AWS takes both.
         name = settings["region"] or os.environ.get("AWS_REGION") or session.region_name
     except exceptions.ProfileNotFound as error:
         raise InputError(str(error), "set `profile` under `targets: aws:` to one of ~/.aws/config") from error
     if not name:
         raise InputError("no region: neither the spec nor AWS's configuration names one", "set AWS_REGION")
+    if settings["role_arn"]:
+        session = _in_role(session, settings, name)
     return Region(session, name, progress, settings["endpoint"])
 
 
-def _in_role(session: Any, settings: Mapping[str, Any]) -> Any:
+def _in_role(session: Any, settings: Mapping[str, Any], region: str) -> Any:
     """A session in another role, whose credentials renew themselves during a long upload."""
     import boto3
     import botocore.session
     from botocore import credentials
 
     fetcher = credentials.AssumeRoleCredentialFetcher(
-        client_creator=partial(session._session.create_client, endpoint_url=settings["endpoint"] or None),
+        client_creator=partial(
+            session._session.create_client, region_name=region, endpoint_url=settings["endpoint"] or None
+        ),
         source_credentials=session.get_credentials(),
         role_arn=settings["role_arn"],
         extra_args={"RoleSessionName": "skyvypack"},
@@ -284,4 +290,4 @@ def _in_role(session: Any, settings: Mapping[str, Any]) -> Any:
     inner._credentials = credentials.DeferredRefreshableCredentials(
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
-    return boto3.Session(botocore_session=inner, region_name=session.region_name)
+    return boto3.Session(botocore_session=inner, region_name=region)
