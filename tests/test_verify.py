@@ -1,6 +1,5 @@
 """Contracts run in a child pytest, and the report made of them; here against this host instead of a guest."""
 
-import hashlib
 import json
 import os
 import sys
@@ -158,49 +157,6 @@ def test_surroundings_do_not_reach_the_child(tmp_path, monkeypatch):
     (check,) = wait(replace(contract, spec=spec).running())
     assert check.outcome == "passed", check.message
     assert [path.name for path in sorted(role.iterdir())] == ["conftest.py", "pytest.ini", "test_contract.py"]
-
-
-LONG = ["sharing test_long[1]", "sharing test_long[2]", "trying test_first", "trying test_second"]
-
-
-def shown(contract):
-    """What a run showed, in its order."""
-    found = wait(contract.running())
-    assert {check.outcome for check in found} <= {"passed"}, [check.message for check in found]
-    return [f"{check.role} {check.test}" for check in found]
-
-
-@pytest.fixture
-def sharing(tmp_path):
-    """Contracts of two clones that share what one of them is enough for."""
-    (tmp_path / "claims").mkdir()
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    both = [make_contract(tmp_path / name, "sharing", "trying") for name in ("one", "two")]
-    return [replace(one, claims=tmp_path / "claims", backwards=bool(number)) for number, one in enumerate(both)]
-
-
-def test_clones_share_what_one_of_them_is_enough_for(sharing):
-    """What one clone has shown the other leaves, without a complaint about a role that has nothing left to show."""
-    one, two = sharing
-    assert shown(one) == ["sharing test_short", *LONG], "as it booted first, then what is tried on it"
-    assert shown(two) == ["sharing test_short"]
-
-
-def test_clones_meet_in_the_middle(sharing):
-    """The second begins with the last role; a test that somebody has taken is left out between two that nobody has."""
-    one, two = sharing
-    taken = one.spec.roles[1].folder.resolve() / "test_contract.py"
-    (one.claims / hashlib.sha256(f"{taken}\ntest_first".encode()).hexdigest()).touch()
-    assert shown(two) == ["sharing test_short", "trying test_second", "sharing test_long[1]", "sharing test_long[2]"]
-
-
-def test_a_clone_alone_shows_everything(tmp_path):
-    """Without another clone nothing is left out; after the reboot only what a reboot may change is judged."""
-    assert sorted(shown(make_contract(tmp_path, "sharing", "trying"))) == sorted(["sharing test_short", *LONG])
-    (tmp_path / "again").mkdir()
-    again = make_contract(tmp_path / "again", "sharing", "trying", phase="after reboot")
-    assert shown(again) == ["sharing test_short"]
 
 
 def test_stopping_early_leaves_no_child(tmp_path):

@@ -24,7 +24,7 @@ from skyvypack.verify.shell import RootShell
 _FACTS = pytest.StashKey[dict[str, Any]]()
 _LONGEST = 4000
 FIRST_PHASE = "first boot"
-_ELSEWHERE = "another clone of this template shows it"
+_LEFT = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,7 +109,7 @@ class Recorder:
             facts["message"] = ("" if report.when == "call" else f"{report.when}: ") + _message(report)
         if report.when == "teardown":
             ended = self._ended.pop(item.nodeid)
-            self._write("spared" if _ELSEWHERE in ended["message"] else "ended", ended)
+            self._write("spared" if item.stash.get(_LEFT, False) else "ended", ended)
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -152,7 +152,8 @@ class Sharing:
         try:
             claim.touch(exist_ok=False)
         except FileExistsError:
-            pytest.skip(_ELSEWHERE)
+            item.stash[_LEFT] = True
+            pytest.skip("another clone of this template shows it")
 
 
 @contextmanager

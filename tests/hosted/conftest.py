@@ -60,18 +60,14 @@ def for_packer(template: Path, folder: Path) -> Path:
     return folder / "source.qcow2"
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A cache with the quickstart's layer for a target: packages do not come onto the guests' network."""
+@pytest.fixture(scope="module")
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the quickstart's layer for the module's TARGET: the guests' network leads to no packages."""
     given = os.environ.get("SKYVYPACK_TEST_CACHE")
     folder = Path(given) if given else tmp_path_factory.mktemp("cache")
-
-    def filled(target: str) -> Path:
-        spec = equipped(load(QUICKSTART), target)
-        with layers.ensure(render(spec, "qemu", packer.installed()), spec, cache=folder, progress=Progress()):
-            return folder
-
-    return filled
+    spec = equipped(load(QUICKSTART), request.module.TARGET)
+    with layers.ensure(render(spec, "qemu", packer.installed()), spec, cache=folder, progress=Progress()):
+        return folder
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from skyvypack.disk import sha256
 
 pytestmark = pytest.mark.boot
 
-WORDS = ["--target", "proxmox", "--channel", "stable", "--patience", str(PATIENCE), "--json"]
+TARGET = "proxmox"
+WORDS = ["--target", TARGET, "--channel", "stable", "--patience", str(PATIENCE), "--json"]
 
 
 @pytest.fixture
@@ -54,19 +55,13 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
     assert not any(store.get("files") or "import" in str(store.get("volumes")) for store in pve.storages.values())
 
 
-@pytest.fixture(scope="module")
-def layers(cache: Callable[[str], Path]) -> Path:
-    """A cache with what a bake starts from, made before a test is on a network that leads nowhere."""
-    return cache("proxmox")
-
-
 def test_one_command_bakes_here_and_registers_there(
-    layers: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+    cache: Path, cluster: Served, spec_file: MakeSpec, tmp_path: Path, record_property: Any
 ) -> None:
     """`bake` with nothing but a layer in the cache: Packer bakes here, two clones here are proven, the disk is uploaded
     and made a template, a clone there is proven, and the channel points to it."""
     path = spec_file("proxmox", settings(cluster))
-    words = ["--offline", "--cache", layers, "--output", tmp_path / "output"]
+    words = ["--offline", "--cache", cache, "--output", tmp_path / "output"]
     done = skyvypack("bake", "--spec", path, *WORDS, *words, environment={"PROXMOX_TOKEN": SECRET}, timeout=3600)
     found = facts(done)
     record_property("checks", len(found["report"]["checks"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from skyvypack import command
 
 pytestmark = pytest.mark.boot
 
-WORDS = ["--target", "vsphere", "--channel", "stable", "--patience", str(PATIENCE), "--json"]
+TARGET = "vsphere"
+WORDS = ["--target", TARGET, "--channel", "stable", "--patience", str(PATIENCE), "--json"]
 # vcsim makes one for each pool.
 SOURCE = "DC0_C0_RP0_VM0"
 OTHERS = {"DC0_H0_VM0"}
@@ -67,19 +68,13 @@ def test_what_was_uploaded_boots_and_keeps_the_contract(
     assert machines(host) == {SOURCE, "skyvyos-quickstart-1.0.0"}
 
 
-@pytest.fixture(scope="module")
-def layers(cache: Callable[[str], Path]) -> Path:
-    """A cache with what a bake starts from, made before a test is on a network that leads nowhere."""
-    return cache("vsphere")
-
-
 def test_one_command_bakes_here_and_registers_there(
-    layers: Path, host: Host, spec_file: MakeSpec, tmp_path: Path, record_property: Any
+    cache: Path, host: Host, spec_file: MakeSpec, tmp_path: Path, record_property: Any
 ) -> None:
     """`bake` with nothing but a layer in the cache: Packer bakes here, open-vm-tools inside, clones here are proven,
     the OVA's disk is sent and made a template, a clone there is proven, and the channel points to it."""
     path = spec_file("vsphere", settings(host))
-    words = ["--offline", "--cache", layers, "--output", tmp_path / "output"]
+    words = ["--offline", "--cache", cache, "--output", tmp_path / "output"]
     done = skyvypack("bake", "--spec", path, *WORDS, *words, environment=environment(host), timeout=3600)
     found = facts(done)
     record_property("checks", len(found["report"]["checks"]))

@@ -182,11 +182,7 @@ class Overlay:
     _unpacking: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self) -> None:
-        """Make what the mirror lacks, with an index of what there is then.
-
-        Raises:
-            Unservable: some of it cannot be made.
-        """
+        """Make what the mirror lacks, with an index of what there is then; raises `Unservable` when it cannot."""
         base = f"dists/{self.suite}"
         index = [*paragraphs(lzma.decompress(self.upstream.read(f"{base}/{_INDEX}")).decode())]
         if lacking := self._lacking(index):

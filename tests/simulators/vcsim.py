@@ -53,6 +53,8 @@ class Server:
             "GOVC_USERNAME": self.user,
             "GOVC_PASSWORD": self.password,
             "GOVC_TLS_CA_CERTS": str(self.authority),
+            # It keeps its sessions; where there is no HOME, that would be in the working folder.
+            "GOVMOMI_HOME": str(self.authority.parent / "govmomi"),
         }
 
 

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import http.client
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from skyvypack.registrar.contract import RegistrarError
-from skyvypack.targets.vsphere.vcenter.tls import Channel
 
 _PIECE = 1 << 20
 _TYPE = "application/x-vnd.vmware-streamVmdk"
@@ -98,15 +96,16 @@ def _connect(place: Place) -> http.client.HTTPSConnection:
         raise RegistrarError(f"the lease wants the disk at {place.url}, which is not https")
     pinned = place.thumbprint.replace(":", "").lower()
     context = _without_authority() if pinned else place.context
-    raw = socket.create_connection((parts.hostname, parts.port or http.client.HTTPS_PORT), place.stall)
-    channel = Channel(raw, context, parts.hostname)
-    if pinned and not _is(channel, pinned):
-        channel.close()
-        raise RegistrarError(
-            f"{parts.netloc} shows another certificate than vCenter vouches for", "renew the host's certificate"
-        )
-    connection = http.client.HTTPSConnection(parts.hostname, parts.port)
-    connection.sock = channel
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=place.stall, context=context)
+    try:
+        connection.connect()
+        if pinned and not _is(connection, pinned):
+            raise RegistrarError(
+                f"{parts.netloc} shows another certificate than vCenter vouches for", "renew the host's certificate"
+            )
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -118,9 +117,10 @@ def _without_authority() -> ssl.SSLContext:
     return context
 
 
-def _is(channel: Channel, thumbprint: str) -> bool:
+def _is(connection: http.client.HTTPSConnection, thumbprint: str) -> bool:
+    certificate = connection.sock.getpeercert(binary_form=True) or b""
     digest = hashlib.sha256 if len(thumbprint) == 64 else hashlib.sha1
-    return hmac.compare_digest(digest(channel.certificate()).hexdigest(), thumbprint)
+    return hmac.compare_digest(digest(certificate).hexdigest(), thumbprint)
 
 
 def _post(
