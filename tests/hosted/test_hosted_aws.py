@@ -155,7 +155,8 @@ class Agent:
         (key,) = self.cache.glob("runs/*/clone/id_ed25519")
         control = {"ControlMaster": "auto", "ControlPath": self.cache / "agent", "ControlPersist": "60"}
         known = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR"}
-        options = [f"-o{name}={value}" for name, value in {**control, **known, "ConnectTimeout": "30"}.items()]
+        patience = {"ConnectTimeout": "30", "ServerAliveInterval": "10", "ServerAliveCountMax": "6"}
+        options = [f"-o{name}={value}" for name, value in {**control, **known, **patience}.items()]
         argv = ["ssh", "-i", key, *options, f"skyvy-verify@{GUEST}", "sudo", "sh"]
         done = subprocess.run(argv, input=script, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr

@@ -24,7 +24,7 @@ from unittest import mock
 from moto.ebs.models import ebs_backends
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import AmiBackend
-from moto.ec2.models.instances import Instance, InstanceBackend
+from moto.ec2.models.instances import Instance, InstanceBackend, StateReason
 from simulators import lan
 from simulators.hypervisor import Guest, Hardware
 from simulators.moto_aws import BLOCK, FaultyAws, Session, started
@@ -53,6 +53,7 @@ class Host:
         self.launched: list[str] = []
         self.told: list[str] = []
         self.blocks = 0
+        self.failures: list[Exception] = []
         self.session = Session()
         self._instance: Any = None
         self._token = secrets.token_urlsafe()
@@ -62,7 +63,7 @@ class Host:
         made = _run(backend, *args, **named)
         for instance in made.instances:
             instance._state.name, instance._state.code = "pending", 0
-            threading.Thread(target=self._launch, args=(backend, instance), daemon=True).start()
+            threading.Thread(target=self._live, args=(backend, instance), daemon=True).start()
         return made
 
     def terminate(self, backend: Any, instance_ids: list[str]) -> Any:
@@ -71,6 +72,15 @@ class Host:
             if guest := self.guests.pop(id, None):
                 guest.stop()
         return _terminate(backend, instance_ids)
+
+    def _live(self, backend: Any, instance: Instance) -> None:
+        """A thread's whole life: what goes wrong in it ends the instance, so that nobody waits for it."""
+        try:
+            self._launch(backend, instance)
+        except Exception as error:
+            self.failures.append(error)
+            instance.terminate()
+            instance.state_reason = StateReason(f"the simulated host failed: {error!r}", "Server.InternalError")
 
     def _launch(self, backend: Any, instance: Instance) -> None:
         self.launched.append(instance.id)
@@ -193,7 +203,11 @@ def _service(host: Host) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def hosting(folder: Path) -> Iterator[Host]:
-    """An empty account that hosts guests, on `simulators.lan`; they end with the block."""
+    """An empty account that hosts guests, on `simulators.lan`; they end with the block.
+
+    Raises:
+        ExceptionGroup: at its end, if a guest could not be hosted.
+    """
     with ExitStack() as stack:
         aws = stack.enter_context(started())
         aws.reset()
@@ -207,6 +221,8 @@ def hosting(folder: Path) -> Iterator[Host]:
         for name, play in played.items():
             stack.enter_context(mock.patch.object(EC2Backend, name, partialmethod(_played, play)))
         yield host
+        if host.failures:
+            raise ExceptionGroup("guests could not be hosted", host.failures)
 
 
 def _played(backend: Any, play: Callable[..., Any], *args: Any, **named: Any) -> Any:

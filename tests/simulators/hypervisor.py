@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class Hardware:
 class Guest:
     """A guest on `simulators.lan`, which runs until `stop` or until it switches itself off.
 
+    Its own reset ends QEMU, and another one takes over the disk, the firmware's variables and the console: under TCG a
+    reset within one QEMU has not come back from the firmware for twenty minutes (see ADR 3).
+
     Args:
         disk: qcow2, which it writes to.
         seed: an ISO in its drive, or None.
@@ -54,27 +58,59 @@ class Guest:
     def __init__(self, disk: Path, seed: Path | None, hardware: Hardware, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        with (folder / "qemu.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*_words(disk, hardware, folder), *_drive(seed)],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+        self.resets = 0
+        self._argv = [*_words(disk, hardware, folder), *_drive(seed)]
+        self._stopped = False
+        self._failure: Exception | None = None
+        self._lock = threading.Lock()
+        self._process = self._power_on()
+        self._life = threading.Thread(target=self._live, daemon=True)
+        self._life.start()
+
+    def _power_on(self) -> subprocess.Popen[str]:
+        """Start QEMU, with its monitor (QMP) on standard input and output."""
+        with (self.folder / "qemu.log").open("ab") as log:
+            process = subprocess.Popen(
+                self._argv, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write('{"execute": "qmp_capabilities"}\n')  # without it, QEMU tells no events
+            process.stdin.flush()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.3)
-            raise RuntimeError(f"QEMU did not start: {(folder / 'qemu.log').read_text()}")
+            if process.wait(0.3):
+                raise RuntimeError(f"QEMU did not start: {(self.folder / 'qemu.log').read_text()}")
+        return process
+
+    def _live(self) -> None:
+        while _why_it_ended(self._process) == "guest-reset":
+            with self._lock:
+                if self._stopped:
+                    return
+                try:
+                    self._process = self._power_on()
+                except (OSError, RuntimeError) as error:
+                    self._failure = error
+                    return
+                self.resets += 1
 
     @property
     def runs(self) -> bool:
-        """Whether it is switched on."""
-        return self._process.poll() is None
+        """Whether it is switched on.
+
+        Raises:
+            OSError, RuntimeError: it cannot be switched on again.
+        """
+        if self._failure:
+            raise self._failure
+        return self._life.is_alive()
 
     def stop(self) -> None:
         """Pull the plug."""
-        self._process.kill()
-        self._process.wait()
+        with self._lock:
+            self._stopped = True
+            self._process.kill()
+        self._life.join()
 
     def interfaces(self) -> list[dict[str, Any]] | None:
         """What the guest's own qemu-guest-agent tells of its network cards; None as long as it does not answer."""
@@ -91,6 +127,17 @@ class Guest:
                 found.append(json.loads(stream.readline()))
             return list(found[-1]["return"])
         return None
+
+
+def _why_it_ended(process: subprocess.Popen[str]) -> str:
+    """Wait for QEMU's end; QMP's word for its reason, such as ``guest-shutdown``, empty where it told none."""
+    reason = ""
+    with process:
+        for line in process.stdout or ():
+            told = json.loads(line)
+            if told.get("event") == "SHUTDOWN":
+                reason = told["data"]["reason"]
+    return reason
 
 
 def _words(disk: Path, hardware: Hardware, folder: Path) -> Iterator[str]:
@@ -114,6 +161,7 @@ def _words(disk: Path, hardware: Hardware, folder: Path) -> Iterator[str]:
     yield from ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
     yield from ["-chardev", "socket,id=agent,path=agent,server=on,wait=off", "-device", "virtio-serial-pci"]
     yield from ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+    yield from ["-qmp", "stdio", "-no-reboot"]
 
 
 def _drive(seed: Path | None) -> list[str]:
