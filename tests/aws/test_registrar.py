@@ -13,6 +13,8 @@ import pytest
 from aws.conftest import HOME, Asked, blocks_of, data_of
 from aws.orders import ALIEN, at_work, broken_off, jobs_done, one, registered, tags_of
 from botocore.stub import Stubber
+from moto.ec2.responses.amis import AmisResponse
+from simulators import moto_aws
 from simulators.moto_aws import FaultyAws
 
 from skyvypack.errors import InputError
@@ -21,7 +23,7 @@ from skyvypack.registrar import Journal
 from skyvypack.registrar.contract import Order
 from skyvypack.registrar.deliver import PackerOnPlatform
 from skyvypack.spec.model import Base
-from skyvypack.targets.aws.ec2 import images, snapshots
+from skyvypack.targets.aws.ec2 import images, marks, snapshots
 from skyvypack.targets.aws.ec2.region import AwsError
 from skyvypack.targets.aws.registrar import connect
 
@@ -63,6 +65,30 @@ def test_what_is_asked_for_an_ami(made_of: Any, asked: Asked) -> None:
         assert tags["Name"] == "web-1.0.0"
         assert tags["skyvypack:digest"] == order.digest
         assert tags["skyvypack:run"] == template.run
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "played", "missing"),
+    [
+        (AmisResponse, "register_image", moto_aws.register_image_of_moto, "the tags"),
+        (moto_aws, "_tag", lambda _response, _image: None, "the tags"),
+        (marks, "snapshots_of", lambda _image: ["snap-another"], "the snapshot snap-"),
+    ],
+)
+def test_an_ami_that_is_not_what_was_asked_for(
+    module: Any, name: str, played: Any, missing: str, made_of: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where RegisterImage forgets what it was told, as plain moto's does, the error says so and nothing is left."""
+    monkeypatch.setattr(module, name, played)
+    monkeypatch.setattr(images, "SHOWN_SECONDS", 0.05)
+    order = made_of()
+    with pytest.raises(AwsError, match=f"is without {missing}") as raised:
+        registered(order)
+    assert f"{order.settings['endpoint']} does not keep" in raised.value.hint
+    ec2 = session.client("ec2", HOME)
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert Journal("aws").unfinished() == {}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ from moto.ssm.models import SimpleSystemManagerBackend
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 BLOCK = 512 * 1024
+# As moto has it, for tests of what a stand-in like that does to us.
+register_image_of_moto = AmisResponse.register_image
 _copy = AmisResponse.copy_image
 _start, _complete = EBSBackend.start_snapshot, EBSBackend.complete_snapshot
 _send = SimpleSystemManagerBackend.send_command

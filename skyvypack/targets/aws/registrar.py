@@ -99,6 +99,7 @@ class AwsRegistrar:
 
     def register(self, order: Order, run: Run) -> Template:
         """See the contract."""
+        snapshot = ""
         if order.source:
             image = self._adopt(order, run)
         else:
@@ -106,7 +107,7 @@ class AwsRegistrar:
             entry = run.intend("image", name=order.title, region=self.region.name)
             image = images.register(self.region, order, snapshot, order.spec.machine.disk, run.id)
             run.made(entry, image)
-        return self._template(images.available(self.region, image), {})
+        return self._template(images.shown(self.region, image, run.id, snapshot), {})
 
     def _adopt(self, order: Order, run: Run) -> str:
         """Mark an AMI that Packer made, and its snapshots, as ours: from now on they are undone like any other."""
@@ -339,7 +340,8 @@ def _undo_image(region: Region, entry: Entry) -> None:
     """Also of a retirement, whose AMI carries the id of the run that made it."""
     run = entry.mark.get("owner", entry.run)
     found = images.look(region, entry.id) if entry.id else images.find(region, entry.mark["name"], run)
-    if found is not None and marks.read(found).get("run") != run:
+    # An id in the journal is what RegisterImage answered; a service that forgets tags forgets whose it is, too.
+    if found is not None and marks.read(found).get("run", run) != run:
         return
     left = tuple(filter(None, entry.mark.get("snapshots", "").split(",")))
     images.remove(region, found, run, left)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from skyvypack.registrar import retry
-from skyvypack.registrar.contract import Order
+from skyvypack.registrar.contract import Order, RegistrarError
 from skyvypack.targets.aws.ec2 import marks, snapshots
 from skyvypack.targets.aws.ec2.region import AwsError, Region
 
 # A copy into another region can take an hour.
 COPY_SECONDS = 7200.0
+SHOWN_SECONDS = 60.0
 PAUSE = 10.0
 _GONE = ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable")
 
@@ -106,6 +107,40 @@ def available(region: Region, image: str, seconds: float = COPY_SECONDS) -> dict
         return found
 
     return retry.until(ready, seconds=seconds, pause=PAUSE, what=f"{image} in {region.name}")
+
+
+def shown(region: Region, image: str, run: str, snapshot: str = "") -> dict[str, Any]:
+    """Wait until an AMI can be launched and shows what it was made with; returns what AWS says of it.
+
+    EC2's servers agree after a while; what only resembles EC2 may never.
+
+    Args:
+        region: where.
+        image: its id.
+        run: id of the run, in its tags.
+        snapshot: that it consists of; empty where Packer has made it.
+
+    Raises:
+        AwsError: it came to nothing, or does not show it.
+        RegistrarError: it takes too long until it can be launched.
+    """
+    found = available(region, image)
+
+    def whole() -> dict[str, Any] | None:
+        seen = look(region, image) or found
+        right = marks.read(seen).get("run") == run and snapshot in ("", *marks.snapshots_of(seen))
+        return seen if right else None
+
+    try:
+        return retry.until(whole, seconds=SHOWN_SECONDS, pause=PAUSE, what=image)
+    except AwsError:
+        raise
+    except RegistrarError as error:
+        missing = f"the snapshot {snapshot}" if marks.read(found).get("run") == run else "the tags"
+        hint = "register it again; if that ends the same way, look at the AMIs in EC2's console"
+        if region.endpoint:
+            hint = f"{region.endpoint} does not keep what RegisterImage is told, as AWS does: use one that does"
+        raise AwsError(f"{image} in {region.name} is without {missing} that it was registered with", hint) from error
 
 
 def copy(region: Region, order: Order, image: str, home: str, *, token: str, run: str) -> str:
