@@ -96,7 +96,7 @@ class Host:
         self.guests[instance.id] = guest = Guest(
             volume, None, Hardware(MAC, bus="nvme", firmware=firmware, system=system), folder
         )
-        instance.nics[0].public_ip = lan.GUEST
+        instance.nics[0].public_ip = instance.nics[0].private_ip_address = lan.GUEST
         instance._state.name, instance._state.code = "running", 16
         while guest.runs:
             time.sleep(0.2)

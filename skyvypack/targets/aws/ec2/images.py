@@ -12,7 +12,7 @@ from skyvypack.targets.aws.ec2.region import AwsError, Region
 
 # A copy into another region can take an hour.
 COPY_SECONDS = 7200.0
-SHOWN_SECONDS = 60.0
+SHOWN_SECONDS = 20.0
 PAUSE = 10.0
 _GONE = ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable")
 
