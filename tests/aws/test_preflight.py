@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from aws.conftest import HOME, Asked
 from aws.orders import ALIEN, registered
+from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 from simulators.moto_aws import FaultyAws
 
@@ -48,6 +49,13 @@ class TestPreflight:
         found = self.found(made_of())
         assert list(found) == ["credentials"]
         assert "log in again" in found["credentials"]
+
+    def test_a_region_that_stops_to_answer_is_waited_for_once(self, made_of: Any, session: Any) -> None:
+        """What else would have to be asked is not: each question would be as long a wait."""
+        session.events.register("before-send.ec2", _nobody)
+        found = self.found(made_of(upload="s3"))
+        assert list(found) == ["regions"]
+        assert "Could not connect" in found["regions"]
 
     def test_what_is_not_allowed_comes_with_the_policy(self, made_of: Any, aws: FaultyAws) -> None:
         """All missing rights in one obstacle, and a policy that can be attached as it is."""
@@ -103,6 +111,10 @@ class TestPreflight:
         """The quota of AMIs is compared with what is there."""
         with mock.patch.object(region.Region, "call", _blocked(region.Region.call)):
             assert "0 are allowed" in self.found(made_of())["quota"]
+
+
+def _nobody(request: Any, **_: Any) -> None:
+    raise EndpointConnectionError(endpoint_url=request.url)
 
 
 def _blocked(call: Any) -> Any:

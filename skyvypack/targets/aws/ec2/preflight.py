@@ -13,7 +13,7 @@ from typing import Any
 from skyvypack.registrar.contract import Obstacle, Order
 from skyvypack.rules import nearest
 from skyvypack.targets.aws.ec2 import images, instances, marks, policy
-from skyvypack.targets.aws.ec2.region import AwsError, Region, camel
+from skyvypack.targets.aws.ec2.region import AwsError, Region, camel, unanswered
 
 # AMIs in a region (Service Quotas, service ec2).
 _AMI_QUOTA = "L-B665C33B"
@@ -69,6 +69,8 @@ def obstacles(region: Region, order: Order) -> Iterator[Obstacle]:
             yield from look(region, order)
         except AwsError as error:
             yield Obstacle(look.__name__.strip("_"), error.message, error.hint)
+            if unanswered(error.__cause__):  # nor will the rest be, each after as long a wait
+                return
 
 
 def _regions(region: Region, order: Order) -> Iterator[Obstacle]:

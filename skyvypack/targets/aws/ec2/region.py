@@ -19,6 +19,7 @@ from skyvypack.progress import Progress, Reporter
 from skyvypack.registrar import retry
 from skyvypack.registrar.contract import RegistrarError
 from skyvypack.registrar.retry import Patience
+from skyvypack.rules import nearest
 
 CONNECT_SECONDS = 10.0
 # Between two pieces of an answer, not for the whole of it; 512 KiB take less on any line worth an upload.
@@ -92,6 +93,7 @@ class Region:
         progress: told of each repeated call.
         endpoint: URL of another service that speaks AWS's APIs; empty for AWS itself.
         clients: those made so far, by service.
+        reached: services that have answered; the line to one of these may break for a while, any other may not exist.
     """
 
     session: Any
@@ -99,10 +101,11 @@ class Region:
     progress: Progress
     endpoint: str = ""
     clients: dict[str, Any] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
 
     def elsewhere(self, name: str) -> Region:
         """Another region, by the same session."""
-        return self if name == self.name else dataclasses.replace(self, name=name, clients={})
+        return self if name == self.name else dataclasses.replace(self, name=name, clients={}, reached=set())
 
     def telling(self, report: Reporter) -> Region:
         """The same clients, telling another reporter."""
@@ -148,10 +151,10 @@ class Region:
         Raises:
             AwsError: it failed, with AWS's own words.
         """
-        act = getattr(self.client(service), operation)
 
         def once() -> dict[str, Any]:
-            answer: dict[str, Any] = act(**arguments)
+            answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
+            self.reached.add(service)
             if not fits(answer):
                 raise _Unfit("the answer does not match what was sent")
             return answer
@@ -160,7 +163,7 @@ class Region:
         try:
             return retry.call(
                 once,
-                transient=lambda error: _passes(error, passing),
+                transient=lambda error: _passes(error, passing, reached=service in self.reached),
                 patience=PATIENCE,
                 progress=self.progress,
                 what=what,
@@ -169,7 +172,22 @@ class Region:
             told = in_words(error, what)
             if told is None:
                 raise
+            if unanswered(error):
+                told.hint = self._where_to_look()
             raise told from error
+
+    def _where_to_look(self) -> str:
+        """What may be wrong where nothing that is AWS answers."""
+        if self.endpoint:
+            return f"see whether {self.endpoint} is what `endpoint` under `targets: aws:` shall be, and is at work"
+        known = {
+            name
+            for partition in self.session.get_available_partitions()
+            for name in self.session.get_available_regions("ec2", partition_name=partition)
+        }
+        if self.name in known:
+            return "see whether this machine reaches AWS: its network, its proxy, AWS_ENDPOINT_URL"
+        return f"{self.name} is no region that boto3 knows; {nearest(self.name, known) or 'look at its name again'}"
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         """Every item of a listing, page after page.
@@ -195,7 +213,7 @@ def code_of(error: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def _passes(error: BaseException, passing: frozenset[str]) -> bool:
+def _passes(error: BaseException, passing: frozenset[str], *, reached: bool) -> bool:
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
@@ -204,9 +222,22 @@ def _passes(error: BaseException, passing: frozenset[str]) -> bool:
         reason = error.response.get("Reason")
         return code_of(error) in _PASSING | passing or reason in _PASSING_REASONS or status >= 500
     # A certificate that is not trusted is no more so the next time.
-    broken = isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.SSLError)
+    if isinstance(error, exceptions.SSLError):
+        return False
+    broken = isinstance(error, exceptions.HTTPClientError) or (
+        reached and isinstance(error, exceptions.ConnectionError)
+    )
     # A page in place of an answer is a proxy's or a load balancer's.
     return broken or isinstance(error, _Unfit | ResponseParserError)
+
+
+def unanswered(error: BaseException | None) -> bool:
+    """Whether it is of boto3, and says that nobody answered, or somebody who is not AWS."""
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+
+    kinds = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.InvalidRegionError, ResponseParserError)
+    return isinstance(error, kinds)
 
 
 def in_words(error: BaseException, what: str) -> AwsError | None:
@@ -225,6 +256,8 @@ def in_words(error: BaseException, what: str) -> AwsError | None:
         return AwsError(f"{what}: {error.response['Error'].get('Message') or code} ({code})", _hint(code), code)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return AwsError(f"{what}: {error}", "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in")
+    if isinstance(error, exceptions.SSOError | exceptions.TokenRetrievalError | exceptions.CredentialRetrievalError):
+        return AwsError(f"{what}: {error}", "log in again (as by aws sso login), then run the same command")
     if isinstance(error, exceptions.BotoCoreError | Boto3Error | ResponseParserError | _Unfit):
         return AwsError(f"{what}: {error}")
     return None
