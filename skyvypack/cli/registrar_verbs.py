@@ -146,9 +146,10 @@ def describe(spec_file: Path, target: str, as_json: bool) -> None:
         (one.id, one.version, ", ".join(one.channels), "yes" if one.verified else "no", one.created, one.digest)
         for one in templates
     ]
-    show.table(rows, ("id", "version", "channels", "verified", "created", "digest"))
     if not rows:
         click.echo(f"no template {spec.name} is registered with {target}")
+        return
+    show.table(rows, ("id", "version", "channels", "verified", "created", "digest"))
 
 
 @click.command(epilog=example("skyvypack retire --target proxmox --keep 3"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -16,6 +18,7 @@ from simulators.moto_aws import FaultyAws
 
 from skyvypack.progress import Progress
 from skyvypack.registrar.contract import Order
+from skyvypack.spec.model import User
 from skyvypack.targets.aws.ec2 import region
 from skyvypack.targets.aws.registrar import connect
 
@@ -75,6 +78,15 @@ class TestPreflight:
         assert "eu-west-" in found["region"]
         assert "is not ours" in found["name"]
         assert "NoSuchBucket" in found["bucket"] or "does not exist" in found["bucket"]
+
+    def test_more_users_than_an_instance_can_be_told_of(self, made_of: Any) -> None:
+        """The 16 KiB of the instance that proves the AMI are looked at before a disk is sent, not after."""
+        order = made_of()
+        keys = [f"ssh-ed25519 {base64.b64encode(hashlib.sha512(bytes([n])).digest()).decode()}" for n in range(250)]
+        users = tuple(User(f"user{number}", (key,)) for number, key in enumerate(keys))
+        order = replace(order, spec=replace(order.spec, users=users))
+        assert "aws takes 16384 | bake what every clone needs" in self.found(order)["user-data"]
+        assert self.found(replace(order, verify=False)) == {}
 
     def test_without_a_default_vpc_a_subnet_is_asked_for(self, made_of: Any, session: Any) -> None:
         """Where the proving instance shall live must be known before anything is sent."""

@@ -6,12 +6,16 @@ reference, "Common query parameters"). Of an object that does not exist it may s
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from skyvypack.cloudinit import first_boot_user_data
+from skyvypack.errors import InputError
 from skyvypack.registrar.contract import Obstacle, Order
 from skyvypack.rules import nearest
+from skyvypack.spec.model import User
 from skyvypack.targets.aws.ec2 import images, instances, marks, policy
 from skyvypack.targets.aws.ec2.region import AwsError, Region, camel, unanswered
 
@@ -64,13 +68,25 @@ def obstacles(region: Region, order: Order) -> Iterator[Obstacle]:
     except AwsError as error:
         yield Obstacle("credentials", error.message, error.hint)
         return
-    for look in (_regions, _permissions, _name, _network, _keys, _quota, _public, _bucket):
+    for look in (_user_data, _regions, _permissions, _name, _network, _keys, _quota, _public, _bucket):
         try:
             yield from look(region, order)
         except AwsError as error:
             yield Obstacle(look.__name__.strip("_"), error.message, error.hint)
             if unanswered(error.__cause__):  # nor will the rest be, each after as long a wait
                 return
+
+
+def _user_data(_region: Region, order: Order) -> Iterator[Obstacle]:
+    """Of the instance that proves it, which gets an account besides the spec's own."""
+    if not order.verify:
+        return
+    key = f"ssh-ed25519 {base64.b64encode(bytes(range(51))).decode()}"
+    users = (*order.spec.users, User("verification", (key,), sudo=True))
+    try:
+        first_boot_user_data(order.spec, hostname=order.title, users=users, target=order.target)
+    except InputError as error:
+        yield Obstacle("user-data", error.message, error.hint)
 
 
 def _regions(region: Region, order: Order) -> Iterator[Obstacle]:
