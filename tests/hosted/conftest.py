@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
+from simulators import hypervisor
 from simulators.lan import GUEST, lan, way_out
 
 from skyvypack import artifact, command, disk, layers, ova, packer
@@ -132,9 +135,28 @@ def facts(done: command.Done) -> dict[str, Any]:
 
 
 def skyvypack(*words: str | Path, environment: Mapping[str, str], timeout: float = 2400) -> command.Done:
-    """``python -m skyvypack``, as a user starts it."""
-    argv = [sys.executable, "-m", "skyvypack", *words]
-    return command.run(argv, env=environment, check=False, timeout=timeout)
+    """``python -m skyvypack``, as a user starts it; ends at once when a guest cannot go on.
+
+    Raises:
+        OSError, RuntimeError: a guest cannot go on.
+        TimeoutError: it took too long.
+    """
+    argv = [sys.executable, "-m", "skyvypack", *map(str, words)]
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        with command.start(argv, env=environment, stdout=output, stderr=errors) as process:
+            while process.poll() is None:
+                hypervisor.check()
+                if time.monotonic() > began + timeout:
+                    raise TimeoutError(f"no end after {timeout:.0f} s: {_read(errors)}")
+                time.sleep(0.5)
+        took = time.monotonic() - began
+        return command.Done(tuple(argv), process.returncode, _read(output), _read(errors), took)
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def spec_of(path: Path) -> Spec:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from simulators import hypervisor
 from simulators.hypervisor import Guest, Hardware
 
 from skyvypack import disk
@@ -16,15 +17,21 @@ _RESETS_ONCE = bytes.fromhex(
     "c606007e01 b80103 b90200 cd13 baf90c b006 ee f4 ebfd"
     "ba0406 b80020 ef f4 ebfd"
 )
+_HANGS = bytes.fromhex("f4 ebfd")
+pytestmark = pytest.mark.tool
 
 
-@pytest.mark.tool
+def booted(sector: bytes, folder: Path) -> Guest:
+    """A guest that runs what is in the boot sector of its disk."""
+    raw = folder / "disk.raw"
+    raw.write_bytes(sector.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
+    disk.convert(raw, folder / "disk.qcow2", "qcow2")
+    return Guest(folder / "disk.qcow2", None, Hardware("52:54:00:00:00:77"), folder / "guest")
+
+
 def test_a_reset_is_no_power_off(network: Path, tmp_path: Path) -> None:
     """A guest that resets itself runs on, with its disk; one that switches itself off has ended."""
-    raw = tmp_path / "disk.raw"
-    raw.write_bytes(_RESETS_ONCE.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
-    disk.convert(raw, tmp_path / "disk.qcow2", "qcow2")
-    guest = Guest(tmp_path / "disk.qcow2", None, Hardware("52:54:00:00:00:77"), tmp_path / "guest")
+    guest = booted(_RESETS_ONCE, tmp_path)
     deadline = time.monotonic() + 120
     while guest.runs and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -32,3 +39,17 @@ def test_a_reset_is_no_power_off(network: Path, tmp_path: Path) -> None:
     guest.stop()
     assert ended
     assert guest.resets == 1
+
+
+def test_a_panic_is_noticed(network: Path, tmp_path: Path) -> None:
+    """Whoever waits for what a guest shall do is told when it cannot do it any more, until it is stopped."""
+    guest = booted(_HANGS, tmp_path)
+    hypervisor.check()
+    with (tmp_path / "guest/console.log").open("a") as console:
+        console.write("[    6.595715] Kernel panic - not syncing: Fatal exception in interrupt\n")
+    with pytest.raises(RuntimeError, match="panicked"):
+        hypervisor.check()
+    assert guest.runs
+    guest.stop()
+    assert not guest.runs
+    hypervisor.check()

@@ -18,6 +18,8 @@ from simulators.lan import CARD
 from skyvypack.accelerator import choose
 from skyvypack.machine import find_ovmf
 
+# Bytes at the end of a console's log that hold a panic when there was one.
+_PANIC_WITHIN = 4096
 Bus = Literal["virtio-scsi-pci", "pvscsi", "nvme"]
 
 
@@ -65,6 +67,7 @@ class Guest:
         self._lock = threading.Lock()
         self._process = self._power_on()
         self._life = threading.Thread(target=self._live, daemon=True)
+        _watched.append(self)
         self._life.start()
 
     def _power_on(self) -> subprocess.Popen[str]:
@@ -93,16 +96,11 @@ class Guest:
                     self._failure = error
                     return
                 self.resets += 1
+        self._forget()
 
     @property
     def runs(self) -> bool:
-        """Whether it is switched on.
-
-        Raises:
-            OSError, RuntimeError: it cannot be switched on again.
-        """
-        if self._failure:
-            raise self._failure
+        """Whether it is switched on."""
         return self._life.is_alive()
 
     def stop(self) -> None:
@@ -111,6 +109,25 @@ class Guest:
             self._stopped = True
             self._process.kill()
         self._life.join()
+        self._forget()
+
+    def _forget(self) -> None:
+        with contextlib.suppress(ValueError):
+            _watched.remove(self)
+
+    def check(self) -> None:
+        """Look whether it can go on.
+
+        Raises:
+            OSError, RuntimeError: it could not be switched on again after a reset, or its kernel has panicked.
+        """
+        if self._failure:
+            raise self._failure
+        console = self.folder / "console.log"
+        with contextlib.suppress(FileNotFoundError), console.open("rb") as handle:
+            handle.seek(max(0, console.stat().st_size - _PANIC_WITHIN))
+            if b"Kernel panic - not syncing" in handle.read():
+                raise RuntimeError(f"the guest's kernel panicked, as emulated ones do at times: {console}")
 
     def interfaces(self) -> list[dict[str, Any]] | None:
         """What the guest's own qemu-guest-agent tells of its network cards; None as long as it does not answer."""
@@ -127,6 +144,15 @@ class Guest:
                 found.append(json.loads(stream.readline()))
             return list(found[-1]["return"])
         return None
+
+
+_watched: list[Guest] = []
+
+
+def check() -> None:
+    """Look whether every guest that has not ended can go on; raises as `Guest.check`."""
+    for guest in list(_watched):
+        guest.check()
 
 
 def _why_it_ended(process: subprocess.Popen[str]) -> str:

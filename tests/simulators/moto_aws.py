@@ -100,6 +100,7 @@ class FaultyAws:
     agent: Agent | None = None
     _answers: dict[tuple[str, str], tuple[Any, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _once: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, what: str, **fault: Any) -> Fault:
         """Order a fault; see `Fault`."""
@@ -141,10 +142,11 @@ class FaultyAws:
         token = _token(environ)
         if not token:
             return self.app(environ, respond)
-        if (line, token) not in self._answers:
-            said: list[Any] = []
-            body = b"".join(self.app(environ, lambda *given: said.append(given)))
-            self._answers[line, token] = (said[0], body)
+        with self._once:  # a second try may come while the first is carried out
+            if (line, token) not in self._answers:
+                said: list[Any] = []
+                body = b"".join(self.app(environ, lambda *given: said.append(given)))
+                self._answers[line, token] = (said[0], body)
         given, body = self._answers[line, token]
         respond(*given)
         return [body]
