@@ -92,6 +92,14 @@ def test_nothing_is_installed_but_what_the_spec_says(tmp_path: Path, fake_tool: 
     assert (tmp_path / "lines").read_text().startswith("# ")
 
 
+def test_the_base_system_does_not_wait_for_the_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """dpkg finds its setting on the new file system, where the installer removes it at its end."""
+    Machine(tmp_path, fake_tool, {"vda": 8192}).run()
+    command.run([tmp_path / "root" / "lib" / "partman" / "finish.d" / "60skyvyos"])
+    setting = tmp_path / "root" / "target" / "etc" / "dpkg" / "dpkg.cfg.d" / "force-unsafe-io"
+    assert setting.read_text() == "force-unsafe-io\n"
+
+
 def test_the_disk_that_the_spec_names(tmp_path: Path, fake_tool: FakeTool) -> None:
     """Of several, the named one is taken."""
     done = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192}).run(DISKS="/dev/sdb")

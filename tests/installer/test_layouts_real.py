@@ -88,7 +88,7 @@ def partition(image: Path, disks: Sequence[Path], source: Source, *, uefi: bool)
     """Run the installer until it fetches the base system onto the disks; gives what its console said until then."""
     console = image.parent / "console.log"
     argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]
-    argv += ["-m", "1536", "-display", "none", "-serial", f"file:{console}", "-cdrom", str(image), "-boot", "once=d"]
+    argv += ["-m", "2048", "-display", "none", "-serial", f"file:{console}", "-cdrom", str(image), "-boot", "once=d"]
     argv += ["-nic", "user,model=virtio-net-pci", "-no-reboot", *(firmware(image.parent) if uefi else ())]
     for disk in disks:
         command.run(["qemu-img", "create", "-q", "-f", "raw", disk, "8G"])

@@ -72,6 +72,16 @@ mkdir -p "$root/usr/lib/apt-setup/generators"
 printf '#!/bin/sh\necho "# install.sh says where packages come from" > "$1"\n' > "$root/usr/lib/apt-setup/generators/50mirror"
 chmod +x "$root/usr/lib/apt-setup/generators/50mirror"
 
+# dpkg waits for the disk with every file. The installer tells it not to only once the base system is there, and takes that
+# back at its end; an installation that dies is begun anew.
+mkdir -p "$root/lib/partman/finish.d"
+cat > "$root/lib/partman/finish.d/60skyvyos" << END
+#!/bin/sh
+mkdir -p $root/target/etc/dpkg/dpkg.cfg.d
+echo force-unsafe-io > $root/target/etc/dpkg/dpkg.cfg.d/force-unsafe-io
+END
+chmod +x "$root/lib/partman/finish.d/60skyvyos"
+
 # A netboot installer loads its drivers from the mirror, which may hold those of another kernel only.
 driverless() {
     [ -z "$(find "${SKYVYOS_MODULES:-/lib/modules/$(uname -r)}" -name 'virtio_blk.ko*' 2> /dev/null)" ]
