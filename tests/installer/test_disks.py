@@ -92,6 +92,17 @@ def test_nothing_is_installed_but_what_the_spec_says(tmp_path: Path, fake_tool: 
     assert (tmp_path / "lines").read_text().startswith("# ")
 
 
+def test_file_systems_have_the_features_of_a_baked_one(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """Those that older boot loaders cannot read, or that need an orderly shutdown, are taken from the defaults."""
+    machine = Machine(tmp_path, fake_tool, {"vda": 8192})
+    defaults = tmp_path / "root" / "etc" / "mke2fs.conf"
+    defaults.parent.mkdir()
+    features = "has_journal,metadata_csum,metadata_csum_seed,64bit,orphan_file"
+    defaults.write_text(f"[fs_types]\n\text4 = {{\n\t\tfeatures = {features}\n\t}}\n")
+    machine.run()
+    assert "features = has_journal,metadata_csum,64bit\n" in defaults.read_text()
+
+
 def test_the_base_system_does_not_wait_for_the_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
     """dpkg finds its setting on the new file system, where the installer removes it at its end."""
     Machine(tmp_path, fake_tool, {"vda": 8192}).run()

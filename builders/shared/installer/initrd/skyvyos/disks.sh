@@ -72,6 +72,10 @@ mkdir -p "$root/usr/lib/apt-setup/generators"
 printf '#!/bin/sh\necho "# install.sh says where packages come from" > "$1"\n' > "$root/usr/lib/apt-setup/generators/50mirror"
 chmod +x "$root/usr/lib/apt-setup/generators/50mirror"
 
+# The file systems get the features of a baked one, see layer.sh. orphan_file would also keep a sealed one from being
+# clean: some processes are in folders that were deleted, and the kernel then takes no such file system for read-only.
+[ ! -e "$root/etc/mke2fs.conf" ] || sed -i 's/,metadata_csum_seed//; s/,orphan_file//' "$root/etc/mke2fs.conf"
+
 # dpkg waits for the disk with every file. The installer tells it not to only once the base system is there, and takes that
 # back at its end; an installation that dies is begun anew.
 mkdir -p "$root/lib/partman/finish.d"
