@@ -118,7 +118,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
     ),
     TextRule(
         "name servers of the build",
-        re.compile(r"/etc/resolv\.conf"),
+        re.compile(r"/etc/resolv\.conf|/etc/\.resolv\.conf\.systemd-resolved\.bak"),
         re.compile(r"^\s*(?:nameserver|search|domain)\s", re.MULTILINE),
         "packages and roles",
     ),

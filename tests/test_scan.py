@@ -71,6 +71,7 @@ LEAKS: Mapping[str, tuple[str, str, str]] = {
         ("/var/crash/x.crash", "x", "", "core dump"),
         ("/srv/core.123", "x", "", "core dump"),
         ("/etc/resolv.conf", "nameserver 10.0.2.3\n", "", "name servers of the build"),
+        ("/etc/.resolv.conf.systemd-resolved.bak", "nameserver 10.0.2.3\n", "", "name servers of the build"),
         ("/var/lib/dbus/machine-id", "0123", "", "identity of this one machine"),
         ("/etc/passwd", "packer:x:1000:1000::/home/packer:/bin/bash\n", "", "build account"),
         ("/etc/shadow", "anna:$y$j9T$abc$def:20000:0:99999:7:::\n", "", "password hash of anna"),

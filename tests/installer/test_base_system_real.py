@@ -24,6 +24,7 @@ LEFT = (
     "etc/adjtime",
     "etc/default/keyboard",
     "etc/apt/apt.conf.d/00InstallRecommends",
+    "usr/lib/firmware/regulatory.db",
 )
 IN_TARGET = """#!/bin/sh
 printf '#!/bin/sh\\nexit 101\\n' > {target}/usr/sbin/policy-rc.d
@@ -38,8 +39,9 @@ mount --make-rprivate /
 mmdebstrap --mode=root --variant=minbase --include=ca-certificates --dpkgopt=force-unsafe-io --skip=output/dev \
     --setup-hook='mkdir -p "$1/etc"' "$SUITE" "$TARGET" "$SOURCES"
 rm "$TARGET/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
+mkdir -p "$TARGET/etc/network" "$TARGET/usr/lib/firmware" "$TARGET/media/cdrom1"
 for name in $LEFT; do echo "# left" > "$TARGET/$name"; done
-mkdir -p "$TARGET/etc/network" && echo left > "$TARGET/etc/network/interfaces"
+echo left > "$TARGET/etc/network/interfaces"
 echo LANG=en_US.UTF-8 > "$TARGET/etc/locale.conf"
 cp /etc/resolv.conf "$TARGET/etc/resolv.conf"
 mount -t proc proc "$TARGET/proc"

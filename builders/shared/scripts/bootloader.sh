@@ -2,6 +2,8 @@
 # Make a bootstrapped disk boot by itself, under BIOS and under UEFI, on any machine its clones run on.
 # Run as root in the build guest, which so far was booted by -kernel. Running it again changes nothing.
 set -eu
+# Roles may have made this account's files private; what is written here is for all to read.
+umask 022
 
 say() { echo "skyvypack: $*"; }
 trap '[ $? -eq 0 ] || say "error: the boot loader could not be installed"' EXIT

@@ -3,12 +3,15 @@
 # after all that write such files and before the disks are unmounted.
 rm -rf /target/etc/network/interfaces /target/etc/network/interfaces.d /target/etc/apt/apt.conf.d/00InstallRecommends \
     /target/etc/apt/apt.conf.d/00CDMountPoint /target/etc/apt/apt.conf.d/00trustcdrom /target/etc/apt/sources.list~ \
-    /target/media/cdrom /target/media/cdrom0 /target/etc/hostname /target/etc/*- /target/var/lib/dbus/machine-id \
-    /target/etc/ssh/ssh_host_* /target/etc/securetty /target/etc/adjtime
+    /target/media/cdrom* /target/etc/hostname /target/etc/*- /target/var/lib/dbus/machine-id \
+    /target/etc/ssh/ssh_host_* /target/etc/securetty /target/etc/adjtime /target/etc/.resolv.conf.systemd-resolved.bak
 # The serial console's login is started where the kernel's command line names one, by systemd itself.
 rm -f /target/etc/systemd/system/getty.target.wants/serial-getty@*.service
 # Of no use to a system without the package that reads it.
 [ -e /target/var/lib/dpkg/info/keyboard-configuration.list ] || rm -f /target/etc/default/keyboard
+# The installer copies the firmware that it brings along, be there a device for it or not.
+[ -e /target/var/lib/dpkg/info/wireless-regdb.list ] || rm -f /target/usr/lib/firmware/regulatory.db*
+rmdir /target/usr/lib/firmware 2> /dev/null
 # The installer speaks a language of its own; the system's is the business of the role base.
 sed -i '/^LANG/d' /target/etc/locale.conf
 sed -i 's/^\([^#]\)/# \1/' /target/etc/locale.gen
