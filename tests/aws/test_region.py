@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from aws.conftest import HOME
 from botocore.exceptions import EndpointConnectionError
 from simulators.moto_aws import FaultyAws
 
+from skyvypack.errors import InputError, ToolMissing
 from skyvypack.progress import Progress
+from skyvypack.registrar import find
 from skyvypack.targets.aws.ec2 import region as calls
 from skyvypack.targets.aws.ec2.region import AwsError, Region
 
@@ -76,3 +79,36 @@ def test_a_region_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AwsError, match="supported format") as raised:
         region.call("sts", "get_caller_identity")
     assert "EU Central is no region" in raised.value.hint
+
+
+PROFILES = "[profile images]\nregion = eu-central-1\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "profile", "environment", "words", "hint"),
+    [
+        (PROFILES, "image", "", "profile (image) could not be found", "set `profile` under `targets: aws:`"),
+        (PROFILES, "", "image", "profile (image) could not be found", "set AWS_PROFILE to one"),
+        ("[profile images", "", "", "Unable to parse config file", "mend that file"),
+        (PROFILES, "", "", "no region", "set AWS_REGION"),
+    ],
+)
+def test_a_configuration_of_aws_that_does_not_do(
+    config: str, profile: str, environment: str, words: str, hint: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    """What is wrong, and where it is set right: in the spec, in the environment or in AWS's own file."""
+    (tmp_path / "none").write_text(config)
+    if environment:
+        monkeypatch.setenv("AWS_PROFILE", environment)
+    with pytest.raises(InputError) as raised:
+        calls.connect({"profile": profile, "role_arn": "", "region": "", "endpoint": ""}, Progress())
+    assert words in raised.value.message
+    assert hint in raised.value.hint
+
+
+def test_without_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra that brings it is named."""
+    monkeypatch.setattr(find, "find_spec", lambda _module: None)
+    with pytest.raises(ToolMissing, match="boto3 is not installed") as raised:
+        calls.connect({"profile": "", "role_arn": "", "region": HOME, "endpoint": ""}, Progress())
+    assert "skyvypack[aws]" in raised.value.hint

@@ -18,6 +18,7 @@ from skyvypack.errors import InputError
 from skyvypack.progress import Progress, Reporter
 from skyvypack.registrar import retry
 from skyvypack.registrar.contract import RegistrarError
+from skyvypack.registrar.find import require
 from skyvypack.registrar.retry import Patience
 from skyvypack.rules import nearest
 
@@ -284,8 +285,10 @@ def connect(settings: Mapping[str, Any], progress: Progress) -> Region:
         progress: told of each repeated call.
 
     Raises:
-        InputError: no region is named, or the profile does not exist.
+        InputError: no region is named, the profile does not exist, or AWS's configuration cannot be read.
+        ToolMissing: boto3 is not installed.
     """
+    require("aws", "boto3")
     import boto3
     from botocore import exceptions
 
@@ -297,7 +300,10 @@ def connect(settings: Mapping[str, Any], progress: Progress) -> Region:
         # boto3 itself knows AWS_DEFAULT_REGION only; every other tool of AWS takes both.
         name = settings["region"] or os.environ.get("AWS_REGION") or session.region_name
     except exceptions.ProfileNotFound as error:
-        raise InputError(str(error), "set `profile` under `targets: aws:` to one of ~/.aws/config") from error
+        place = "`profile` under `targets: aws:`" if settings["profile"] else "AWS_PROFILE"
+        raise InputError(str(error), f"set {place} to one of ~/.aws/config") from error
+    except exceptions.ConfigParseError as error:
+        raise InputError(str(error), "mend that file: it says how AWS is reached, for all of AWS's tools") from error
     if not name:
         raise InputError("no region: neither the spec nor AWS's configuration names one", "set AWS_REGION")
     if settings["role_arn"]:
