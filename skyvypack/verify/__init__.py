@@ -1,7 +1,7 @@
 """Boots clones of a finished disk and lets every role's contract judge them.
 
 What is tested is what ships: each clone is a copy-on-write overlay of the disk itself, comes up by its own boot
-loader with first-boot user-data such as a user would give, and is rebooted; the disk must be unchanged in the end.
+loader with first-boot user-data such as a user would give, and one is rebooted; the disk must be unchanged in the end.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def verify(
 ) -> Report:
     """Boot one clone for each firmware, all at the same time, and run the contracts of the spec's roles on each.
 
+    The last of them is rebooted and judged again.
+
     Call it from the main thread (see `command.start`).
 
     Args:
@@ -62,8 +64,8 @@ def verify(
         claims = run / "claims"
         claims.mkdir()
         lives = [
-            Life(spec, disk, one, run / one, accelerator, progress or Progress(), claims, backwards=bool(number % 2))
-            for number, one in enumerate(firmware)
+            Life(spec, disk, one, run / one, accelerator, progress or Progress(), claims, reboots=one == firmware[-1])
+            for one in firmware
         ]
         try:
             side_by_side(lives)

@@ -1,4 +1,4 @@
-"""The life of one clone: first boot, contract, reboot, contract, power-off; and how clones must differ."""
+"""The life of one clone: first boot, contract, maybe a reboot and contract again, power-off; and how clones differ."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Life:
         accelerator: how it runs.
         progress: told of each stage.
         claims: where this and the other clones say who shows what one of them is enough for.
-        backwards: take those tests from their end.
+        reboots: whether it is rebooted and judged again; it comes to those tests later, and takes them from their end.
     """
 
     spec: Spec
@@ -58,7 +58,7 @@ class Life:
     accelerator: Accelerator
     progress: Progress
     claims: Path | None = None
-    backwards: bool = False
+    reboots: bool = True
     judge: Judge = field(init=False)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -71,10 +71,12 @@ class Life:
             with ExitStack() as stack:
                 machine = self._machine()
                 yield from self._first_boot(machine, stack)
-                yield from self._contract(machine, "first boot")
-                yield from self._reboot(machine)
-                yield from self._contract(machine, "after reboot")
-                with self.judge.judged("powers off when its power button is pressed", "after reboot"):
+                *_, last = phases = PHASES if self.reboots else PHASES[:1]
+                for phase in phases:
+                    if phase == "after reboot":
+                        yield from self._reboot(machine)
+                    yield from self._contract(machine, phase, last=phase == last)
+                with self.judge.judged("powers off when its power button is pressed", last):
                     yield from machine.powering_off(POWER_OFF_SECONDS)
         except Broken:
             pass
@@ -124,7 +126,7 @@ class Life:
         with self.judge.judged("keeps its identity", phase, "BAS-7", fatal=False):
             require_same(self.identity, read_identity(machine))
 
-    def _contract(self, machine: Machine, phase: Phase) -> Waiting[None]:
+    def _contract(self, machine: Machine, phase: Phase, *, last: bool) -> Waiting[None]:
         contract = Contract(
             self.spec,
             Clone(machine.name, self.firmware, USER, machine.folder),
@@ -133,8 +135,9 @@ class Life:
             root_shell=machine.link.root_shell,
             cwd=machine.folder,
             scale=self.accelerator.scale,
-            claims=self.claims if phase == "first boot" else None,
-            backwards=self.backwards,
+            last=last,
+            claims=self.claims,
+            backwards=self.reboots,
         )
         with self._stage(f"contract, {phase}"):
             self.judge.checks += yield from contract.running()

@@ -44,8 +44,9 @@ class Contract:
         root_shell: command line that starts a root shell on the clone.
         cwd: working folder of the run, where ssh finds its open connection.
         scale: of the deadlines.
-        claims: a folder in which the clones of one template say which of the tests marked ``once`` they have taken;
-            None for a clone that is alone.
+        last: whether no other run follows on this clone: the tests marked ``once`` are for its last one.
+        claims: a folder in which the clones of one template say which of those they have taken; None for a clone that
+            is alone.
         backwards: take those from their end.
     """
 
@@ -56,6 +57,7 @@ class Contract:
     root_shell: tuple[str, ...]
     cwd: Path = Path()
     scale: float = 1.0
+    last: bool = True
     claims: Path | None = None
     backwards: bool = False
 
@@ -125,6 +127,7 @@ class Contract:
             "phase": self.phase,
             "record": str(self._record.resolve()),
             "test_seconds": TEST_SECONDS * self.scale,
+            "last": self.last,
             "claims": str(self.claims.resolve()) if self.claims else None,
             "backwards": self.backwards,
             "spec": {

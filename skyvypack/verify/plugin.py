@@ -23,7 +23,6 @@ from skyvypack.verify.shell import RootShell
 
 _FACTS = pytest.StashKey[dict[str, Any]]()
 _LONGEST = 4000
-FIRST_PHASE = "first boot"
 _LEFT = pytest.StashKey[bool]()
 
 
@@ -38,11 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FACTS] = facts
     config.addinivalue_line("markers", "requirement(*ids): the requirements that this test proves")
     config.addinivalue_line(
-        "markers", "once: long, not changed by firmware or reboot: run on the first boot of one clone"
+        "markers", "once: long, not changed by firmware or reboot: run on one clone, at the end of its life"
     )
     config.pluginmanager.register(Recorder(Path(facts["record"]), facts["roles"], facts["test_seconds"]))
-    if facts["claims"]:
-        config.pluginmanager.register(Sharing(Path(facts["claims"]), backwards=facts["backwards"]))
+    claims = Path(facts["claims"]) if facts["claims"] else None
+    config.pluginmanager.register(Sharing(claims, backwards=facts["backwards"]))
 
 
 class Recorder:
@@ -69,8 +68,8 @@ class Recorder:
         return {"role": self._roles[item.path.parent], "test": item.name, "requirements": sorted(ids)}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out what was shown before the reboot already."""
-        if config.stash[_FACTS]["phase"] == FIRST_PHASE:
+        """Leave out what is for the end of the clone's life."""
+        if config.stash[_FACTS]["last"]:
             return
         spared = [item for item in items if item.get_closest_marker("once")]
         for item in spared:
@@ -126,11 +125,11 @@ class Sharing:
     is tried on it; and one clone begins at their end, so that the clones meet in the middle.
 
     Args:
-        claims: a folder that the runs share, with a file for each test that is taken.
+        claims: a folder that the runs share, with a file for each test that is taken; None for a clone that is alone.
         backwards: begin at their end, module by module.
     """
 
-    def __init__(self, claims: Path, *, backwards: bool) -> None:
+    def __init__(self, claims: Path | None, *, backwards: bool) -> None:
         self._claims = claims
         self._backwards = backwards
 
@@ -146,7 +145,7 @@ class Sharing:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Take a shared test, before its fixtures are made, or leave it to who has."""
-        if not item.get_closest_marker("once"):
+        if self._claims is None or not item.get_closest_marker("once"):
             return
         claim = self._claims / hashlib.sha256(f"{item.path}\n{item.name}".encode()).hexdigest()
         try:

@@ -123,13 +123,13 @@ class RemoteProver:
             require_cloud_init(link, self.target)
         with self.judge.judged("has an identity of its own", "first boot", "BAS-7"):
             identity = read_identity(link)
-        yield from self._contract(link, guest, "first boot", progress)
+        yield from self._contract(link, guest, "first boot", progress, last=False)
         test = f"boots again on {self.target}"
         with self.judge.judged(test, "after reboot", "BAS-6"), self._boot("after reboot", progress):
             yield from self._rebooting(link)
         with self.judge.judged("keeps its identity", "after reboot", "BAS-7", fatal=False):
             require_same(identity, read_identity(link))
-        yield from self._contract(link, guest, "after reboot", progress)
+        yield from self._contract(link, guest, "after reboot", progress, last=True)
 
     def _rebooting(self, link: Link) -> Waiting[None]:
         boot = "cat /proc/sys/kernel/random/boot_id"
@@ -145,7 +145,7 @@ class RemoteProver:
             yield
         yield from link.settling(deadline)
 
-    def _contract(self, link: Link, guest: Guest, phase: Phase, progress: Progress) -> Waiting[None]:
+    def _contract(self, link: Link, guest: Guest, phase: Phase, progress: Progress, *, last: bool) -> Waiting[None]:
         contract = Contract(
             self.spec,
             Clone(self.target, self.spec.machine.firmware, USER, self.folder, guest.address, bool(guest.execute)),
@@ -154,6 +154,7 @@ class RemoteProver:
             root_shell=link.root_shell,
             cwd=self.folder,
             scale=self.scale,
+            last=last,
         )
         with progress.stage(f"verify: contract, {phase}", f"clone on {self.target}: contract, {phase}"):
             self.judge.checks += yield from contract.running()
