@@ -77,3 +77,16 @@ def test_login_defs_says_the_policy(host, settings):
     lines = [line.split() for line in host.check_output("grep -E '^[A-Z]' /etc/login.defs").splitlines()]
     found = [(line[0], line[1]) for line in lines if line[0] in wanted]
     assert sorted(found) == sorted(wanted.items())
+
+
+@pytest.mark.once
+@pytest.mark.requirement("PWD-1")
+def test_an_idle_login_shell_ends(host, settings):
+    """A login shell has the set time to wait for a command and cannot change it; what it starts knows nothing of it."""
+    script = """su - nobody -s /bin/bash <<'END'
+        echo "${TMOUT:-0}"
+        bash -c 'echo "${TMOUT:-unset}"'
+        (TMOUT=1) 2>/dev/null && echo changed || echo stays
+END"""
+    idle = settings["idle_logout"]
+    assert host.check_output(script).split() == [str(idle), "unset", "stays" if idle else "changed"]

@@ -56,6 +56,12 @@ def test_blocked_modules_do_not_load(host, settings):
     assert [plan.strip() for plan in plans] == ["install /bin/true"] * len(names)
 
 
+@pytest.mark.requirement("KRN-1")
+def test_no_program_runs_from_shared_memory(host):
+    """/dev/shm takes data only."""
+    assert "noexec" in host.check_output("findmnt -no OPTIONS /dev/shm").split(",")
+
+
 @pytest.mark.requirement("RES-2", "COR-1")
 def test_limits_hold_for_logins_and_services(host, settings):
     """Processes, open files and cores are limited in this login and in a service started now."""

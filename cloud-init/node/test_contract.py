@@ -14,8 +14,9 @@ def test_node_and_npm_work(host, settings):
     least = 18 if settings["accept"] == "nodejs-18" else 20
     major = host.check_output("node -p 'process.versions.node.split(\".\")[0]'")
     assert int(major) >= least
-    assert host.check_output("npm --version").split(".")[0].isdigit()
+    # One start of npm, which takes seconds, shows both.
     registry = host.check_output("npm config get registry")
+    assert registry.startswith("http")
     assert not settings["registry"] or registry.rstrip("/") == settings["registry"].rstrip("/")
 
 
