@@ -19,7 +19,7 @@ from skyvypack.bake import BakeResult, bake
 from skyvypack.bundle import Bundle
 from skyvypack.errors import BakeFailed, InputError
 from skyvypack.progress import Progress, Reporter, silent
-from skyvypack.registrar.contract import Plan
+from skyvypack.registrar.contract import Plan, RegistrarError
 from skyvypack.registrar.credentials import secret
 from skyvypack.registrar.find import find
 from skyvypack.registrar.flow import Prover, Registration, Source, Wishes, order_of, plan, register
@@ -88,6 +88,7 @@ def deliver(
         return Delivery(register(spec, target, remote, wishes=wishes, prover=prover, logs=logs, report=report))
     if _writes(spec, target):
         PackerOnPlatform.of(spec, target)  # what the installed Packer cannot write is told before minutes are spent
+    _reach(spec, target, Progress(report))
     formats = (find(target).DISK, *(baking.formats or spec.target_settings(target)["formats"]))
     baked = bake(
         spec,
@@ -104,6 +105,22 @@ def deliver(
     source = source_of(spec, target, baked.artifact)
     done = register(spec, target, source, wishes=wishes, prover=prover, logs=logs, report=report)
     return Delivery(done, baked)
+
+
+def _reach(spec: Spec, target: str, progress: Progress) -> None:
+    """Ask the platform something, before minutes are spent on what could not be registered there.
+
+    Raises:
+        RegistrarError: it does not answer, or not to us.
+    """
+    connect = find(target).connect
+    with progress.stage("reach", f"See whether {target} answers"):
+        try:
+            with connect(spec.target_settings(target), progress) as registrar:
+                registrar.describe(spec.name)
+        except RegistrarError as error:
+            error.hint = "; ".join(filter(None, [error.hint, "nothing was baked: --no-register only bakes"]))
+            raise
 
 
 def source_of(spec: Spec, target: str, made: Artifact | Path) -> Source:

@@ -397,3 +397,18 @@ def test_packer_gets_the_variables_the_bundle_names(fake_tool: Any, monkeypatch:
     environment = (tmp_path / "env").read_text().splitlines()
     assert {"PROXMOX_URL=https://pve", "PROXMOX_TOKEN=s3cret-token"} <= set(environment)
     assert "s3cret" not in (tmp_path / "argv").read_text()
+
+
+def test_bake_asks_the_platform_first(run: Any, memory: Any, monkeypatch: Any) -> None:
+    """A platform that cannot be reached, as with wrong credentials, is told before minutes are spent on a bake."""
+
+    def describe(_registrar: Any, _name: str) -> Any:
+        raise RegistrarError("nobody answers", "log in")
+
+    monkeypatch.setattr("skyvypack.registrar.deliver.bake", lambda *_, **__: pytest.fail("baked"))
+    monkeypatch.setattr(registrar, "names", lambda: ("memory",))
+    monkeypatch.setattr(adapter_memory.MemoryRegistrar, "describe", describe)
+    result = run("bake")
+    assert result.exit_code == 1
+    assert "nobody answers" in result.stderr
+    assert "log in; nothing was baked: --no-register only bakes" in result.stderr
