@@ -84,6 +84,7 @@ class Order:
             as Packer has not made it.
         manifest: URL of the artifact's manifest, empty when it is published nowhere.
         verify: a clone will be booted on the platform.
+        standing: the template, when it is registered already and only something remains to be done with it.
     """
 
     spec: Spec
@@ -93,6 +94,7 @@ class Order:
     source: str = ""
     manifest: str = ""
     verify: bool = True
+    standing: Template | None = None
 
     @property
     def title(self) -> str:
@@ -249,6 +251,7 @@ class Registrar(Protocol):
     def preflight(self, order: Order) -> Sequence[Obstacle]:
         """All that would make a registration or a verification fail; reads only.
 
+        Of an order that stands already, only what remains can fail: a clone to boot, marks to change.
         Reachability and TLS come first: when they fail they are the one obstacle, as nothing else can be seen.
         """
         ...

@@ -22,7 +22,6 @@ from skyvypack.errors import InputError
 from skyvypack.progress import Progress, Reporter, silent
 from skyvypack.registrar.contract import (
     Guest,
-    Obstacle,
     Order,
     Plan,
     PreflightFailed,
@@ -33,6 +32,7 @@ from skyvypack.registrar.contract import (
 )
 from skyvypack.registrar.find import find
 from skyvypack.registrar.journal import Entry, Journal, Run
+from skyvypack.registrar.survey import survey
 from skyvypack.registrar.upkeep import Retirement, candidates, retire_all
 from skyvypack.spec.model import Spec
 
@@ -197,7 +197,7 @@ def plan(spec: Spec, target: str, source: Source, *, wishes: Wishes = Wishes(), 
     wishes.check()
     order = order_of(spec, target, source, wishes)
     with find(target).connect(order.settings, Progress(report)) as registrar:
-        standing, obstacles = survey(registrar, order, Journal(target))
+        standing, obstacles = survey(registrar, order, Journal(target), wishes.channel)
         if obstacles:
             return Plan(target, "", (), tuple(obstacles))
         return Plan(target, registrar.where(), tuple(_steps(registrar, order, standing, wishes)))
@@ -216,35 +216,6 @@ def _steps(registrar: Registrar, order: Order, standing: Template | None, wishes
     if wishes.keep is not None:
         for old in candidates(registrar.describe(order.spec.name), new, wishes.keep, wishes.channel):
             yield Step("retire", f"retire {old.title} ({old.id}) unless something uses it")
-
-
-def survey(registrar: Registrar, order: Order, journal: Journal) -> tuple[Template | None, list[Obstacle]]:
-    """Whether this very template stands already, and otherwise what stands in its way.
-
-    Raises:
-        RegistrarError: the platform could not be read although preflight found nothing.
-    """
-    try:
-        templates = registrar.describe(order.spec.name)
-    except RegistrarError:
-        obstacles = list(registrar.preflight(order))
-        if not obstacles:
-            raise
-        return None, obstacles
-    same = next((one for one in templates if one.version == order.spec.version), None)
-    if same is None:
-        return None, list(registrar.preflight(order))
-    if same.digest != order.digest:
-        message = f"{same.title} is registered already as {same.id}, with another disk ({same.digest})"
-        obstacle = Obstacle("name", message, "raise the spec's version: what is registered never changes")
-        return None, [obstacle, *registrar.preflight(order)]
-    unfinished = journal.unfinished()
-    if same.run in unfinished:
-        lives = unfinished[same.run]
-        what = "another run is at work on it" if lives else "a run that made it was killed"
-        hint = "wait for that run" if lives else f"run: python -m skyvypack reap --target {order.target}"
-        return None, [Obstacle("name", f"{same.title} stands as {same.id}, unfinished: {what}", hint)]
-    return same, []
 
 
 def register(
@@ -284,7 +255,7 @@ def register(
         _own(journal, order, progress, stack)
         registrar = stack.enter_context(find(target).connect(order.settings, progress))
         with progress.stage("preflight", f"See whether {target} is ready"):
-            standing, obstacles = survey(registrar, order, journal)
+            standing, obstacles = survey(registrar, order, journal, wishes.channel)
             if obstacles:
                 raise PreflightFailed(obstacles)
         remote = None if isinstance(source, (Artifact, Path)) else source

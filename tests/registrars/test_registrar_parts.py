@@ -248,6 +248,23 @@ def test_obstacles_are_told_all_at_once(memory: Any, tmp_path: Path) -> None:
     assert memory.objects() == {}
 
 
+def test_what_stands_unproven_is_looked_at_before_its_clone_is_made(memory: Any, tmp_path: Path) -> None:
+    """Obstacles to the rest are told and change nothing; where nothing remains to be done, nobody looks."""
+    registered(memory, tmp_path, verify=False)
+    before = memory.objects()
+    memory.more = {"obstacles": ["no room for a clone"]}
+    with pytest.raises(PreflightFailed, match="no room for a clone"):
+        registered(memory, tmp_path)
+    with pytest.raises(PreflightFailed, match="no room for a clone"):
+        registered(memory, tmp_path, channel="stable")
+    assert memory.objects() == before
+    assert registered(memory, tmp_path, verify=False).unchanged
+    memory.more = {}
+    assert registered(memory, tmp_path, channel="stable").template.verified
+    memory.more = {"obstacles": ["no room for a clone"]}
+    assert registered(memory, tmp_path, channel="stable").unchanged
+
+
 class Remote:
     """A bake on the platform."""
 

@@ -136,10 +136,15 @@ def test_done_again_it_changes_nothing(adapter, do):
     assert again.template.id == first.template.id
 
 
-def test_what_was_not_verified_is_verified_the_next_time(adapter, do):
-    """The disk is not sent again: a clone is proven, then the channel moves."""
+def test_what_was_not_verified_is_verified_the_next_time(adapter, do, tmp_path):
+    """The disk is not sent again: what remains is looked at, a clone is proven, then the channel moves."""
     first = do(verify=False)
     assert not first.template.verified
+    spec = adapter.spec()
+    # Its name is taken by itself, which is nothing that stands in the way.
+    told = plan(spec, adapter.target, adapter.artifact(tmp_path / "output", spec), wishes=Wishes(channel="stable"))
+    assert told.obstacles == ()
+    assert [step.kind for step in told.steps] == ["verify", "channel"]
     second = do(channel="stable")
     assert second.template.id == first.template.id
     assert second.report.passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import ssl
 from pathlib import Path
@@ -12,6 +13,7 @@ from simulators.vcenter import VCenter
 from vsphere_site import Site, journals, obstacles, somebody_makes
 
 from skyvypack.errors import InputError
+from skyvypack.registrar import Order
 from skyvypack.targets.vsphere.vcenter import preflight
 
 pytestmark = pytest.mark.tool
@@ -120,6 +122,27 @@ def test_every_wrong_place_at_once(site: Site) -> None:
     """Several wrong names give several obstacles."""
     found = obstacles(site, datastore="x", network="y", folder="z", resource_pool="p")
     assert set(found) == {"datastore", "network", "folder", "resource pool"}
+
+
+def test_what_remains_of_a_template_that_stands(site: Site) -> None:
+    """Its own name is free, and only what a clone and its marks need is asked for; proven, only what its marks need."""
+    every = {name for names in preflight.PRIVILEGES.values() for name in names}
+    order = site.order()
+    standing = dataclasses.replace(order, standing=site.register(order))
+    proven = dataclasses.replace(standing, verify=False)
+    site.center.moods.denied = every
+    site.center.moods.rewrites.append(lambda _, answer: re.sub(rb"<freeSpace>\d+<", b"<freeSpace>1000<", answer))
+
+    def lacks(rest: Order) -> tuple[set[str], set[str]]:
+        with site.connected(rest) as made:
+            found = made.preflight(rest)
+        words = {word for one in found if one.check == "privilege" for word in one.message.split()}
+        return {one.check for one in found}, words & every
+
+    making = {"VirtualMachine.Inventory.Create", "VirtualMachine.Config.AddNewDisk", "VApp.Import"}
+    making.add("VirtualMachine.Provisioning.MarkAsTemplate")
+    assert lacks(standing) == ({"datastore", "privilege"}, every - making)
+    assert lacks(proven) == ({"privilege"}, set(preflight.PRIVILEGES["vCenter"]))
 
 
 def test_no_space(site: Site) -> None:

@@ -357,11 +357,12 @@ def _disk(order: Order) -> Any:
 
 
 def _space(order: Order) -> int:
-    """Bytes on the datastore for the template and for a clone of it."""
+    """Bytes on the datastore for what is still to be made: the template, and a clone of it."""
     if order.disk is None:
         return 0
     extent = payload(order.disk).extent
-    return 2 * (extent.populated if order.settings["thin_disk"] else extent.capacity)
+    copies = (order.standing is None) + order.verify
+    return copies * (extent.populated if order.settings["thin_disk"] else extent.capacity)
 
 
 def _notes(order: Order) -> str:

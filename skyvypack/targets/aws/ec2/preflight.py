@@ -114,7 +114,8 @@ def _permissions(region: Region, order: Order) -> Iterator[Obstacle]:
 def _making(order: Order) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each EC2 operation that makes something, with arguments that need nothing to exist."""
     tags = marks.of(order, "preflight")
-    yield "register_image", images.request(order, _NO_SNAPSHOT, order.spec.machine.disk, "preflight")
+    if not order.standing:
+        yield "register_image", images.request(order, _NO_SNAPSHOT, order.spec.machine.disk, "preflight")
     yield "create_tags", {"Resources": [_NO_IMAGE], "Tags": marks.sent(tags)}
     if order.verify:
         yield "create_security_group", instances.group_request("skyvypack-preflight", "vpc-00000000000000000", tags)
@@ -123,7 +124,7 @@ def _making(order: Order) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if order.settings["regions"]:
         home = order.settings["region"] or "eu-central-1"
         yield "copy_image", {"Name": order.title, "SourceImageId": _NO_IMAGE, "SourceRegion": home}
-    if order.settings["upload"] == "s3":
+    if order.settings["upload"] == "s3" and not order.standing:
         container = {"Format": "VMDK", "UserBucket": {"S3Bucket": order.settings["bucket"] or "none", "S3Key": "none"}}
         yield "import_snapshot", {"DiskContainer": container}
 
@@ -180,7 +181,9 @@ def _keys(region: Region, order: Order) -> Iterator[Obstacle]:
         yield Obstacle("key", message, "set kms_key and region_kms_keys to keys that those accounts may use")
 
 
-def _quota(region: Region, _order: Order) -> Iterator[Obstacle]:
+def _quota(region: Region, order: Order) -> Iterator[Obstacle]:
+    if order.standing:
+        return
     try:
         asked = region.call("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=_AMI_QUOTA)
     except AwsError:
@@ -205,7 +208,7 @@ def _public(region: Region, order: Order) -> Iterator[Obstacle]:
 
 
 def _bucket(region: Region, order: Order) -> Iterator[Obstacle]:
-    if order.settings["upload"] != "s3":
+    if order.settings["upload"] != "s3" or order.standing:
         return
     bucket = order.settings["bucket"]
     if not bucket:

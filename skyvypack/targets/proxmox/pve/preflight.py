@@ -62,7 +62,7 @@ def obstacles(api: Api, order: Order) -> list[Obstacle]:
         _storages(api, order, where),
         _network(api, where),
         _pool(api),
-        _ids(api),
+        _ids(api, order),
         _names(api, order),
         _source(api, order),
         _verification(api, order),
@@ -104,14 +104,15 @@ def _storages(api: Api, order: Order, where: str) -> Iterator[Obstacle]:
     known = {one["storage"]: one for one in api.get(f"nodes/{where}/storage")}
     uploads = settings["iso_storage"]
     upload_type = "iso" if imports_by_path(api) else "import"
-    wanted: dict[str, set[str]] = {uploads: {upload_type}}
+    sent = None if order.standing else order.disk
+    wanted: dict[str, set[str]] = {uploads: set() if order.standing else {upload_type}}
     if order.verify:
         wanted[uploads].add("iso")
     for name in ("storage", "cloud_init_storage", "efi_storage"):
         if settings[name]:
             wanted.setdefault(settings[name], set()).add("images")
-    size = order.disk.size if order.disk else 0
-    space = {settings["storage"]: hardware.disk_bytes(order)} if order.disk else {}
+    size = sent.size if sent else 0
+    space = {settings["storage"]: hardware.disk_bytes(order)} if sent else {}
     space[uploads] = space.get(uploads, 0) + size
     for name, content in wanted.items():
         if name not in known:
@@ -119,7 +120,7 @@ def _storages(api: Api, order: Order, where: str) -> Iterator[Obstacle]:
             yield Obstacle("storage", f"there is no storage {name} on node {where}", hint)
         else:
             yield from _storage(known[name], content, space.get(name, 0), where)
-    if upload_type == "iso" and order.disk and api.account.name != "root@pam":
+    if upload_type == "iso" and sent and api.account.name != "root@pam":
         message = "this Proxmox VE takes no disks for import through its API, and only root@pam may import from a path"
         yield Obstacle("version", message, "upgrade to 8.4 or newer, or register as root@pam with its password")
 
@@ -155,7 +156,9 @@ def _pool(api: Api) -> Iterator[Obstacle]:
         yield Obstacle("pool", f"there is no pool {pool}, or {api.account.name} may not see it", hint)
 
 
-def _ids(api: Api) -> Iterator[Obstacle]:
+def _ids(api: Api, order: Order) -> Iterator[Obstacle]:
+    if order.standing and not order.verify:
+        return
     try:
         free_id(api, set())
     except RegistrarError as error:
@@ -205,8 +208,9 @@ def _is_free(api: Api, vmid: int) -> bool:
 
 def _names(api: Api, order: Order) -> Iterator[Obstacle]:
     name = hardware.dns_name(order.title)
+    ours = {order.source, order.standing.id if order.standing else ""}
     for one in api.get("cluster/resources", type="vm"):
-        if one.get("name") == name and str(one["vmid"]) != order.source:
+        if one.get("name") == name and str(one["vmid"]) not in ours:
             what = "template" if one.get("template") else "VM"
             message = f"{what} {one['vmid']} on node {one['node']} has the name {name}"
             hint = "rename it, or raise the spec's version; left by a killed run? run: skyvypack reap"
@@ -216,7 +220,7 @@ def _names(api: Api, order: Order) -> Iterator[Obstacle]:
 def _source(api: Api, order: Order) -> Iterator[Obstacle]:
     """What Packer clones."""
     base = order.spec.base
-    if order.disk is not None or base.kind != "clone":
+    if order.disk is not None or order.standing or base.kind != "clone":
         return
     seen = api.get("cluster/resources", type="vm")
     if not any(base.source in (one.get("name"), str(one["vmid"])) for one in seen):

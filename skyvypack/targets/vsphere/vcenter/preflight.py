@@ -48,6 +48,13 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
 _HOST = ("runtime.connectionState", "runtime.inMaintenanceMode")
 _SNAPSHOT = "VirtualMachine.State.CreateSnapshot"
 _MOVES = ("VirtualMachine.Inventory.Move", "VirtualMachine.Config.Rename")
+# Needed only as long as the template does not stand; for what stands and is proven, only those on vCenter remain.
+_MAKING = {
+    "VirtualMachine.Inventory.Create",
+    "VirtualMachine.Config.AddNewDisk",
+    "VirtualMachine.Provisioning.MarkAsTemplate",
+    "VApp.Import",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class Preflight:
     Args:
         session: to ask by; it is open.
         order: what is to be registered.
-        space: bytes that the template and the clone that proves it will take on the datastore.
+        space: bytes that what is still to be made will take on the datastore: the template, a clone that proves it.
         finder: looks up where it goes; what it found is there afterwards.
     """
 
@@ -72,14 +79,16 @@ class Preflight:
 
     def _look(self) -> Iterator[Obstacle]:
         yield from self._version()
-        yield from self._machine()
+        if not self.order.standing:
+            yield from self._machine()
         self.finder.obstacles.clear()  # of an earlier try
         place = self.finder.find()
         yield from self.finder.obstacles
         if place is None:
             return
         yield from self._hosts(place)
-        yield from self._hardware(place)
+        if not self.order.standing:
+            yield from self._hardware(place)
         yield from self._datastore(place)
         yield from self._name(place)
         yield from self._source(place)
@@ -130,14 +139,14 @@ class Preflight:
             yield Obstacle(
                 "datastore",
                 f"{summary.name} has {summary.freeSpace // _MIB} MiB free; "
-                f"the template and a clone of it take {self.space // _MIB} MiB",
+                f"{_still_to_be_made(self.order)} take {self.space // _MIB} MiB",
                 "free some space, or name another datastore",
             )
 
     def _name(self, place: Where) -> Iterator[Obstacle]:
         from pyVmomi import vim
 
-        if self.order.source:
+        if self.order.source or self.order.standing:
             return
         below = read_all(self.session, place.folder.childEntity, vim.ManagedEntity, "name")
         if any(facts.get("name") == self.order.title for _, facts in below):
@@ -153,7 +162,7 @@ class Preflight:
         from pyVmomi import vim
 
         base = self.order.spec.base
-        if self.order.disk is not None or base.kind != "clone":
+        if self.order.disk is not None or self.order.standing or base.kind != "clone":
             return
         every = properties(self.session, place.datacenter, vim.VirtualMachine, ["name", "config.hardware.device"])
         name = base.source.rpartition("/")[2]
@@ -178,8 +187,7 @@ class Preflight:
             "network": place.network,
             "vCenter": content.rootFolder,
         }
-        needed = dict(PRIVILEGES)
-        needed["folder"] += (_SNAPSHOT,) * bool(self.order.settings["snapshot"]) + _MOVES * (self.order.disk is None)
+        needed = _needed(self.order)
         user = content.sessionManager.currentSession
         every = [privilege for names in needed.values() for privilege in names]
         # Asked once, of everything: more answers than questions, and one way to vCenter in place of five.
@@ -196,6 +204,22 @@ class Preflight:
                         f"{user.userName} lacks {privilege} on the {what}{name}",
                         "add it to the account's role there",
                     )
+
+
+def _needed(order: Order) -> Mapping[str, Sequence[str]]:
+    """The privileges that what is still to be done needs, by what they are needed on."""
+    if not order.standing:
+        more = (_SNAPSHOT,) * bool(order.settings["snapshot"]) + _MOVES * (order.disk is None)
+        return {**PRIVILEGES, "folder": PRIVILEGES["folder"] + more}
+    return {
+        what: [name for name in names if name not in _MAKING] if order.verify or what == "vCenter" else ()
+        for what, names in PRIVILEGES.items()
+    }
+
+
+def _still_to_be_made(order: Order) -> str:
+    made = ["the template"] * (not order.standing) + ["a clone of it"] * order.verify
+    return " and ".join(made)
 
 
 def _takes_machines(host: Mapping[str, Any]) -> bool:
