@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import os
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from urllib.parse import urlsplit
 from skyvypack.registrar.contract import RegistrarError
 
 _PIECE = 1 << 20
+_NICE = 10
 _TYPE = "application/x-vnd.vmware-streamVmdk"
 
 
@@ -158,38 +161,53 @@ class _Digest:
     """Digests a file in a thread of its own, which ends with the block.
 
     It reads for itself (the second reader finds the pages in memory): handing each piece from thread to thread would
-    cost two switches a piece, which on a busy machine is more than all the rest.
+    cost two switches a piece, which on a busy machine is more than all the rest. It gives way to whoever sends and
+    receives, as it need be done only in the end; what is left by then, `require` does itself.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._found = hashlib.sha256()
+        self._buffer = memoryview(bytearray(_PIECE))
         self._failed: OSError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="skyvypack-digest", daemon=True)
 
     def __enter__(self) -> Self:
+        self._file = self._source.path.open("rb", buffering=0)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+        self._file.close()
+
+    def _end(self) -> None:
         self._stop.set()
         self._thread.join()
 
     def _read(self) -> None:
-        buffer = memoryview(bytearray(_PIECE))
+        if sys.platform == "linux":
+            os.nice(_NICE)  # there it is this thread's alone
         try:
-            with self._source.path.open("rb", buffering=0) as handle:
-                while (size := handle.readinto(buffer)) and not self._stop.is_set():
-                    self._found.update(buffer[:size])
+            while not self._stop.is_set() and self._piece():
+                pass
         except OSError as error:
             self._failed = error
 
+    def _piece(self) -> bool:
+        """Take the next piece; False at the end of the file."""
+        size = self._file.readinto(self._buffer)
+        self._found.update(self._buffer[:size])
+        return bool(size)
+
     def require(self) -> None:
-        """Wait for its end and insist that the file is what was baked."""
-        self._thread.join()
+        """Take what is left and insist that the file is what was baked."""
+        self._end()
         if self._failed is not None:
             raise self._failed
+        while self._piece():
+            pass
         source, found = self._source, self._found.hexdigest()
         if found != source.sha256:
             raise RegistrarError(
