@@ -28,4 +28,7 @@ def secret(name: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}_FILE: cannot read {file}: {error}", "it holds the secret and nothing else") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{name}_FILE: cannot read {file}: {reason}", "it holds the secret and nothing else"
+        ) from error

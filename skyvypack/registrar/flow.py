@@ -162,6 +162,8 @@ def order_of(spec: Spec, target: str, source: Source, wishes: Wishes = Wishes())
     """
     registrar = find(target)
     if isinstance(source, Path):
+        if not source.exists():
+            raise InputError(f"there is no artifact {source}", f"bake it: python -m skyvypack bake --target {target}")
         source = load(source)
     if not isinstance(source, Artifact):
         return Order(spec, target, source.digest, None, "", wishes.manifest, wishes.verify)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import socket
 import ssl
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from simulators.vcenter import VCenter
 from vsphere_site import Site, journals, obstacles, somebody_makes
 
 from skyvypack.errors import InputError
-from skyvypack.registrar import Order
+from skyvypack.registrar import Order, RegistrarError
 from skyvypack.targets.vsphere.vcenter import preflight
 
 pytestmark = pytest.mark.tool
@@ -73,7 +74,41 @@ def test_bad_login(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unreachable(site: Site) -> None:
     """A vCenter that is not there is the one obstacle."""
-    assert list(obstacles(site, server="127.0.0.1:1")) == ["connection"]
+    found = obstacles(site, server="127.0.0.1:1")
+    assert list(found) == ["connection"]
+    assert "check the server's name" in found["connection"]
+
+
+def test_unknown_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that nobody has is told at once: waiting would not help."""
+
+    def look(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    order = site.order(settings={"server": "vcenter.invalid"})
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    with site.connected(order) as made:
+        (found,) = made.preflight(order)
+    assert "Name or service not known" in found.message
+    assert "check the server's name" in found.hint
+    assert [event for event in site.events if "again" in event.text] == []
+
+
+def test_one_login_is_enough_to_know(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registration with a wrong password tries it once: more could lock the account."""
+    monkeypatch.setenv("VSPHERE_PASSWORD", "wrong")
+    order = site.order()
+    with site.connected(order) as made:
+        with pytest.raises(RegistrarError, match="refuses user"):
+            made.describe("web")
+        assert [one.check for one in made.preflight(order)] == ["connection"]
+    assert site.center.calls.count("Login") == 1
+
+
+def test_unreadable_authority(site: Site, tmp_path: Path) -> None:
+    """A file of certificates that cannot be read is told as what it is, not as a vCenter that cannot be reached."""
+    found = obstacles(site, ca_file=tmp_path / "missing.pem")
+    assert found["connection"].startswith("cannot read certificates from")
 
 
 def test_privileges_are_named_one_by_one(site: Site) -> None:

@@ -66,7 +66,9 @@ def login(settings: Mapping[str, Any]) -> Login:
     ]
     if missing:
         raise InputError(
-            f"not set: {', '.join(missing)}", "server and username may stand in targets.vsphere; the password never"
+            f"not set: {', '.join(missing)}",
+            "export them, VSPHERE_PASSWORD_FILE in place of the password; server and username may stand in "
+            "targets.vsphere, the password never",
         )
     if settings["insecure"]:
         raise InputError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class Session:
         self._instance: Any = None
         self._content: Any = None
         self._context: ssl.SSLContext | None = None
+        self._failed: Unreachable | None = None
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -97,9 +99,16 @@ class Session:
         Raises:
             Unreachable: it cannot be reached or trusted, or it refuses the login.
         """
+        if self._failed is not None:
+            raise self._failed
         if self._content is None:
-            # Kept, because each look at the instance's own asks vCenter anew.
-            self._instance, self._content = self._open()
+            try:
+                # Kept, because each look at the instance's own asks vCenter anew.
+                self._instance, self._content = self._open()
+            except Unreachable as error:
+                # Who asks next is told the same at once: after so much patience, and as wrong logins lock an account.
+                self._failed = error
+                raise
         return self._content
 
     def _open(self) -> tuple[Any, Any]:
@@ -116,10 +125,14 @@ class Session:
             )
         except vim.fault.InvalidLogin as error:
             raise Unreachable(
-                f"{login.server} refuses {login.user}: {_words(error)}", "check VSPHERE_USER and VSPHERE_PASSWORD"
+                f"{login.server} refuses {login.user}: {_words(error)}",
+                "check the account (username, or VSPHERE_USER) and VSPHERE_PASSWORD",
             ) from error
+        except Unreachable:
+            raise
         except Exception as error:
-            raise Unreachable(f"cannot reach {login}: {_words(error)}", _hint(error)) from error
+            hint = _hint(error) or "check the server's name (server, or VSPHERE_SERVER), and that it can be reached"
+            raise Unreachable(f"cannot reach {login}: {_words(error)}", hint) from error
 
     def _log_in(self) -> tuple[Any, Any]:
         connect, vim, _ = _sdk()
@@ -232,6 +245,8 @@ def _passes(error: BaseException) -> bool:
     """Errors of the way there, or of vCenter being busy; never a refusal."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return False
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN  # any other answer is that nobody has this name
     if isinstance(error, OSError | ExpatError):  # a proxy's page in place of an answer is no XML
         return True
     if isinstance(error, http.client.HTTPException):
