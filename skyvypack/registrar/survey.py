@@ -35,7 +35,8 @@ def survey(
     if same.digest != order.digest:
         message = f"{same.title} is registered already as {same.id}, with another disk ({same.digest})"
         obstacle = Obstacle("name", message, "raise the spec's version: what is registered never changes")
-        return None, [obstacle, *registrar.preflight(order)]
+        # That its name is taken says the same once more.
+        return None, [obstacle, *(one for one in registrar.preflight(order) if one.check != obstacle.check)]
     unfinished = journal.unfinished()
     if same.run in unfinished:
         lives = unfinished[same.run]

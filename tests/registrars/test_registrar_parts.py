@@ -349,7 +349,7 @@ def test_what_is_baked_there_can_be_looked_at_before(run: Any, memory: Any, monk
     assert told.exit_code == 0, told.output
     assert "move stable to web-2.0.0" in told.stdout
     assert memory.objects() == {}
-    assert "bake one" in run("register").stderr
+    assert "bake it" in run("register").stderr
 
 
 def test_the_verbs_tell_programs_too(run: Any, memory: Any) -> None:

@@ -155,8 +155,9 @@ def test_another_disk_of_the_same_version_is_refused(adapter, do):
     """What is registered never changes: nothing is sent, and the hint says to raise the version."""
     do()
     before = adapter.objects()
-    with pytest.raises(PreflightFailed, match="raise the spec's version"):
+    with pytest.raises(PreflightFailed, match="raise the spec's version") as raised:
         do(content=b"another disk")
+    assert len(raised.value.obstacles) == 1
     assert adapter.objects() == before
 
 

@@ -132,7 +132,7 @@ class Session:
             raise
         except Exception as error:
             hint = _hint(error) or "check the server's name (server, or VSPHERE_SERVER), and that it can be reached"
-            raise Unreachable(f"cannot reach {login}: {_words(error)}", hint) from error
+            raise Unreachable(f"cannot log in as {login}: {_words(error)}", hint) from error
 
     def _log_in(self) -> tuple[Any, Any]:
         connect, vim, _ = _sdk()
