@@ -15,7 +15,7 @@ from simulators.vcenter import VCenter, vcenter
 from simulators.vcsim import Server
 
 from skyvypack.registrar.contract import RegistrarError
-from skyvypack.targets.vsphere.vcenter.upload import Place, Source, send
+from skyvypack.targets.vsphere.vcenter.upload import Place, Source, _Digest, send
 
 SIZE = 3_500_000
 
@@ -68,6 +68,13 @@ def test_changed_file(host: VCenter, source: Source) -> None:
         handle.write(b"!")
     with pytest.raises(RegistrarError, match="is not what was baked"):
         send(source, place(host), lambda _: None)
+
+
+def test_digest_that_lags_behind(host: VCenter, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the digest's thread has not taken when the disk is sent is taken then: no byte goes unseen."""
+    monkeypatch.setattr(_Digest, "_read", _Digest._piece)  # one piece, and no more
+    send(source, place(host), lambda _: None)
+    test_changed_file(host, source)
 
 
 def test_unknown_authority(host: VCenter, source: Source, tmp_path: Path) -> None:
