@@ -35,7 +35,7 @@ def verify(
 ) -> Report:
     """Boot one clone for each firmware, all at the same time, and run the contracts of the spec's roles on each.
 
-    The last of them is rebooted and judged again.
+    The last of them is rebooted and judged again, the first is powered off by its button; each goes down in order once.
 
     Call it from the main thread (see `command.start`).
 
@@ -63,8 +63,9 @@ def verify(
     with runs.run_folder(cache) as run:
         claims = run / "claims"
         claims.mkdir()
+        common = (accelerator, progress or Progress(), claims)
         lives = [
-            Life(spec, disk, one, run / one, accelerator, progress or Progress(), claims, reboots=one == firmware[-1])
+            Life(spec, disk, one, run / one, *common, reboots=one == firmware[-1], powers_off=one == firmware[0])
             for one in firmware
         ]
         try:

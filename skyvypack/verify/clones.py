@@ -49,6 +49,7 @@ class Life:
         progress: told of each stage.
         claims: where this and the other clones say who shows what one of them is enough for.
         reboots: whether it is rebooted and judged again; it comes to those tests later, and takes them from their end.
+        powers_off: whether its power button is pressed in the end; otherwise the plug is pulled.
     """
 
     spec: Spec
@@ -59,6 +60,7 @@ class Life:
     progress: Progress
     claims: Path | None = None
     reboots: bool = True
+    powers_off: bool = True
     judge: Judge = field(init=False)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -76,8 +78,9 @@ class Life:
                     if phase == "after reboot":
                         yield from self._reboot(machine)
                     yield from self._contract(machine, phase, last=phase == last)
-                with self.judge.judged("powers off when its power button is pressed", last):
-                    yield from machine.powering_off(POWER_OFF_SECONDS)
+                if self.powers_off:
+                    with self.judge.judged("powers off when its power button is pressed", last):
+                        yield from machine.powering_off(POWER_OFF_SECONDS)
         except Broken:
             pass
 
