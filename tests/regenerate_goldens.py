@@ -62,7 +62,7 @@ def bundles() -> dict[str, Bundle]:
 def goldens(bundle: Bundle) -> dict[str, str]:
     """What of a bundle is kept as golden: all but the scripts, which are copies, and what no builder decides."""
     same = () if bundle.builder == "qemu" else ("user-data", "meta-data", "vendor-data.in")
-    return {path: text for path, text in bundle.files.items() if not path.endswith(".sh") and path not in same}
+    return {path: text for path, text in bundle.files.items() if not path.endswith((".sh", ".py")) and path not in same}
 
 
 def imports() -> dict[Path, str]:

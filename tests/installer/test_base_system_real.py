@@ -79,8 +79,9 @@ def installed(folder: Path) -> dict[str, str]:
     for path in scripts.glob("*.sh"):
         text = path.read_text().replace("/target", str(target)).replace("=/skyvyos", f"={scripts}")
         path.write_text(text.replace("/dev/console", str(folder / "console")))
-    # There is no disk to boot from.
+    # There is no disk to boot from, and the firmware is this host's.
     (scripts / "bootloader.sh").write_text("#!/bin/sh\n")
+    (scripts / "bootentry.py").write_text("")
     programs.mkdir()
     for name, text in {"in-target": IN_TARGET.format(target=target), "list-devices": "#!/bin/sh\n"}.items():
         (programs / name).write_text(text)

@@ -75,7 +75,13 @@ rm -f /usr/lib/finish-install.d/10update-initramfs
 
 begin "boot loader"
 in-target sh /tmp/bootloader.sh
-rm -f /target/tmp/layer.sh /target/tmp/bootloader.sh
+# A disc that was ejected is back after the restart of some machines, QEMU's among them, and a stick was never gone.
+if [ -d /sys/firmware/efi ]; then
+    cp "$here/bootentry.py" /target/tmp/
+    in-target python3 /tmp/bootentry.py "$(awk '$2 == "/target/boot/efi" { print $1 }' /proc/mounts)" ||
+        say "the firmware takes no entry for the new system; take the medium out before it restarts"
+fi
+rm -f /target/tmp/layer.sh /target/tmp/bootloader.sh /target/tmp/bootentry.py
 
 begin "cloud-init"
 if [ -d "$here/seed" ]; then
