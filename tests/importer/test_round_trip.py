@@ -53,7 +53,7 @@ def check_random(count: int, dialect: str) -> None:
         text = bundle.files[DOCUMENT]
         assert without_blanks(again(text, own, dialect)) == without_blanks(text)
         came_back += 1
-    assert came_back > count // 4
+    assert came_back > count // 8  # many a draw is refused
 
 
 @pytest.mark.parametrize("dialect", ["1.6.6", "latest"])
