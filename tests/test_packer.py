@@ -151,7 +151,7 @@ def test_silent_provisioner_is_given_up(run_fake):
         {CONNECTED}
         echo '1,,ui,message,    qemu.t: which key? '
         exec sleep 60""",
-            scale=0.002,
+            scale=0.005,
         )
     assert "the provisioner printed nothing" in failure.value.message
     assert "which key?" in failure.value.message
