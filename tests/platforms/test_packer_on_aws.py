@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Prepare
+from platforms.conftest import Prepare
 from simulators import moto_aws
 from simulators.ssh_guest import Reply
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Prepare
+from platforms.conftest import Prepare
 from simulators.ssh_guest import Reply
 
 # The server's module imports its neighbours as if it were a program.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Build, Prepare
+from platforms.conftest import Build, Prepare
 from simulators import vcsim
 from simulators.certificates import Authority
 from simulators.ssh_guest import Reply
