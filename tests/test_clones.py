@@ -83,12 +83,15 @@ def _failed(report):
     return {(check.clone, check.phase, check.test.split(" by ")[0]): check.message for check in report.failures}
 
 
+def _lived(report, clone):
+    return [(check.phase, check.role, check.test) for check in report.checks if check.clone == clone]
+
+
 def test_both_clones_live_their_whole_life(run):
     """Each boots and is judged; one powers off, the other reboots and is judged again; only the report is left."""
     report = run()
     assert report.passed, report.summary()
-    lived = [(check.phase, check.role, check.test) for check in report.checks if check.clone == "bios"]
-    assert lived == [
+    assert _lived(report, "bios") == [
         ("first boot", "clone", "boots by bios from virtio-blk"),
         ("first boot", "clone", "cloud-init applied the first-boot user-data"),
         ("first boot", "clone", "has an identity of its own"),
@@ -96,8 +99,7 @@ def test_both_clones_live_their_whole_life(run):
         ("first boot", "clone", "powers off when its power button is pressed"),
         ("comparison", "clone", "differs from uefi in every identity"),
     ]
-    lived = [(check.phase, check.role, check.test) for check in report.checks if check.clone == "uefi"]
-    assert lived == [
+    assert _lived(report, "uefi") == [
         ("first boot", "clone", "boots by uefi from nvme"),
         ("first boot", "clone", "cloud-init applied the first-boot user-data"),
         ("first boot", "clone", "has an identity of its own"),

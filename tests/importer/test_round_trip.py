@@ -53,13 +53,13 @@ def check_random(count: int, dialect: str) -> None:
         text = bundle.files[DOCUMENT]
         assert without_blanks(again(text, own, dialect)) == without_blanks(text)
         came_back += 1
-    assert came_back > count // 8  # many a draw is refused
+    assert came_back > count // 4
 
 
 @pytest.mark.parametrize("dialect", ["1.6.6", "latest"])
 def test_random_specs_come_back(dialect: str) -> None:
     """So does what a random spec renders to."""
-    check_random(12, dialect)
+    check_random(48, dialect)  # of few, chance may refuse too many
 
 
 @pytest.mark.load
