@@ -107,7 +107,8 @@ class Wishes:
         """Refuse what makes no sense.
 
         Raises:
-            InputError: a channel without verification or with an odd name, or a number to keep or a patience below one.
+            InputError: a channel or a number to keep without verification, a channel with an odd name, or a number to
+                keep or a patience below one.
         """
         if self.channel and not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,31}", self.channel):
             raise InputError(f"{self.channel!r} is no name for a channel", "lower-case letters, digits, - _ .: stable")
@@ -115,6 +116,8 @@ class Wishes:
             raise InputError("a channel moves only to a verified template", "leave out --no-verify, or --channel")
         if self.keep is not None and self.keep < 1:
             raise InputError(f"cannot keep {self.keep} templates: the new one is the first", "give --keep 1 or more")
+        if self.keep is not None and not self.verify:
+            raise InputError("older templates go only for a verified one", "leave out --no-verify, or --keep")
         if not self.patience >= 1:
             raise InputError(f"deadlines cannot grow by {self.patience:g}", "give --patience 1 or more")
 

@@ -236,9 +236,11 @@ def test_retire_can_only_tell(adapter, do):
 
 
 def test_wishes_that_contradict_each_other_are_refused(adapter, do):
-    """A channel needs verification, at least the new one is kept, and no deadline gets shorter."""
-    with pytest.raises(InputError, match="verified"):
+    """A channel and the end of older ones need verification, the new one is kept, and no deadline gets shorter."""
+    with pytest.raises(InputError, match="a channel moves only to a verified"):
         do(channel="stable", verify=False)
+    with pytest.raises(InputError, match="older templates go only for a verified one"):
+        do(keep=1, verify=False)
     with pytest.raises(InputError, match="keep"):
         do(keep=0)
     with pytest.raises(InputError, match="deadlines"):
