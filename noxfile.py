@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nox
 
@@ -16,8 +18,22 @@ nox.options.sessions = ["tests"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
-# Debian packages that only tests use: cloud-init for its schema, gpg for a vendor's signed repository.
-TEST_PACKAGES = {"cloud-init": "cloud-init", "gpg": "gpg", "gpgconf": "gpgconf", "xmllint": "libxml2-utils"}
+# Debian packages that only tests use, by a program or file of each: cloud-init for its schema, cpio for installers, gpg
+# for a vendor's signed repository.
+TEST_PACKAGES = {
+    "cloud-init": "cloud-init",
+    "cpio": "cpio",
+    "gpg": "gpg",
+    "gpgconf": "gpgconf",
+    "xmllint": "libxml2-utils",
+}
+# What an installer is made from a netboot one with.
+INSTALLER_PACKAGES = {
+    "grub-mkrescue": "grub-common",
+    "mformat": "mtools",
+    "/usr/lib/grub/i386-pc/moddep.lst": "grub-pc-bin",
+    "/usr/lib/grub/x86_64-efi/moddep.lst": "grub-efi-amd64-bin",
+}
 
 # nox gives an interrupted program a third of a second; a bake needs longer to undo what it began.
 PATIENCE = {"interrupt_timeout": 120.0, "terminate_timeout": 60.0}
@@ -94,25 +110,21 @@ def packer_latest(session: nox.Session) -> None:
 def install(session: nox.Session) -> None:
     """Unattended installations by Debian's own installer: up to hours each without KVM, and gigabytes of downloads.
 
-    Each release starts from the package of its netboot installer, fetched with apt; SKYVYPACK_TEST_INSTALLER names
-    others (files, divided by colons). What the mirror lacks of such an installer's components is made from what it
-    has, and told. A disk that ``nox -s bake`` left in output/ is what an installed one is compared with. Arguments
-    after ``--`` go to pytest: ``-k bios``.
+    Each release starts from the package of its netboot installer, which apt fetches whatever release this host is;
+    SKYVYPACK_TEST_INSTALLER names others (files, divided by colons). What the mirror lacks of such an installer's
+    components is made from what it has, or taken from the next release, and told. A disk that ``nox -s bake`` left in
+    output/ is what an installed one is compared with. Arguments after ``--`` go to pytest: ``-k bios``.
     """
     _develop(session)
-    _install_missing(session)
+    _install_missing(session, INSTALLER_PACKAGES)
     folder = (session.cache_dir / "install").resolve()
     folder.mkdir(exist_ok=True)
     session.env["SKYVYPACK_TEST_KEPT"] = str(folder / "kept")
     for disk in Path("output").glob("skyvyos-quickstart-*-qemu/*.qcow2"):
         session.env["SKYVYPACK_TEST_DISK"] = str(disk.resolve())
     if "SKYVYPACK_TEST_INSTALLER" not in os.environ:
-        with session.chdir(folder):
-            # Which of them there are depends on this host's apt sources.
-            for release in (12, 13):
-                package = f"debian-installer-{release}-netboot-amd64"
-                session.run("apt-get", "download", package, external=True, success_codes=[0, 100])
-        session.env["SKYVYPACK_TEST_INSTALLER"] = os.pathsep.join(str(path) for path in folder.glob("*.deb"))
+        fetched = session.run("python", "tools/netboot_installers.py", str(folder), silent=True, stderr=None)
+        session.env["SKYVYPACK_TEST_INSTALLER"] = os.pathsep.join(str(fetched).split())
     session.run("pytest", "-m", "boot", "tests/installer", *session.posargs, **PATIENCE)
 
 
@@ -174,11 +186,12 @@ def _install_as_user(session: nox.Session) -> None:
     session.env["PYTHONSAFEPATH"] = "1"
 
 
-def _install_missing(session: nox.Session) -> None:
-    """What a bake needs, by the doctor, and what only tests need."""
+def _install_missing(session: nox.Session, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """What a bake needs, by the doctor, what only tests need, and more packages by a program or file of each."""
     session.run("python", "-m", "skyvypack", "doctor", "--fix")
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    packages = [package for program, package in TEST_PACKAGES.items() if shutil.which(program, path=path) is None]
+    wanted = {**TEST_PACKAGES, **more}
+    packages = [package for program, package in wanted.items() if not _is_there(program, path)]
     if not packages:
         return
     if not Path("/usr/bin/apt-get").exists():
@@ -187,3 +200,7 @@ def _install_missing(session: nox.Session) -> None:
     root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
     install = [*root, "apt-get", "install", "--yes", "--no-install-recommends", *packages]
     session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _is_there(name: str, path: str) -> bool:
+    return Path(name).exists() if name.startswith("/") else shutil.which(name, path=path) is not None

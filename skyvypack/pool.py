@@ -54,7 +54,7 @@ def make(spec: Spec, names: Sequence[str], folder: Path, *, debs: Path, progress
     pool.mkdir(parents=True)
     debs.mkdir(parents=True, exist_ok=True)
     store.require_space(folder, _ROOM, "the packages of an installer")
-    apt = [*_apt(spec, text, folder, debs)]
+    apt = apt_get(spec, text, folder, debs)
     with progress.stage(_STAGE, "Fetch every package") as line:
         try:
             command.run([*apt, "update"], on_line=line)
@@ -67,8 +67,18 @@ def make(spec: Spec, names: Sequence[str], folder: Path, *, debs: Path, progress
     return pool
 
 
-def _apt(spec: Spec, text: str, folder: Path, debs: Path) -> Sequence[str]:
-    """apt-get with a configuration of its own."""
+def apt_get(spec: Spec, text: str, folder: Path, debs: Path) -> list[str]:
+    """apt-get with a configuration and a state of its own, whatever this host's release and packages are.
+
+    Args:
+        spec: its vendors' repositories.
+        text: the other sources, deb822.
+        folder: exists; the state goes below it, into ``apt``.
+        debs: folder of downloaded packages; exists.
+
+    Returns:
+        The program with its options, for a verb.
+    """
     etc = folder / "apt"
     for name in ("sources", "preferences", "lists/partial"):
         (etc / name).mkdir(parents=True)

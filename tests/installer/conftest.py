@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mirror
 import pytest
+import upstream
 from mirror import Source
 from vendor_repository import Key
 
@@ -35,8 +36,8 @@ def source(request: pytest.FixtureRequest, kept: Path, tmp_path: Path) -> Iterat
         yield source
         return
     archives = mirrors.sources(Spec("any", "1.0.0", source.release, ())).archives
-    main = mirror.Upstream(archives[0][0], kept)
-    security = mirror.Upstream(next(url for url, suite in archives if suite.endswith("-security")), kept)
+    main = upstream.Upstream(archives[0][0], kept)
+    security = upstream.Upstream(next(url for url, suite in archives if suite.endswith("-security")), kept)
     netboot = mirror.Netboot.read(source.path, tmp_path / "netboot")
     key = Key(tmp_path / "gpg")
     overlay = mirror.Overlay(source.release, main, netboot, tmp_path / "mirror", key)
@@ -50,7 +51,7 @@ def source(request: pytest.FixtureRequest, kept: Path, tmp_path: Path) -> Iterat
         lines = "\n".join(overlay.said)
         sys.stderr.write(f"the mirror lacks components of this installer, made for this test:\n{lines}\n")
         source.path = mirror.trusting(source.path, tmp_path / "netboot", key)
-    with mirror.serving(overlay if overlay.said else None, main, security, source.asked.append) as port:
+    with upstream.serving(overlay.folder if overlay.said else None, main, security, source.asked.append) as port:
         # Where QEMU's user network shows a guest the host's loopback.
         url = f"http://10.0.2.2:{port}/debian"
         source.mirror = f"mirror: {{main: '{url}', security: '{url}-security'}}\n"

@@ -3,82 +3,43 @@
 Debian's installer loads its components from the mirror it installs from. Not every mirror has them: some carry no udebs
 at all, some the index of an older point release. What is missing is made here from what the mirror does have: modules
 from the kernel's package, programs from the packages of the same source, both by the archive's own list of which file
-belongs to which udeb. Everything else is passed on as it is, with Debian's signatures. The new index is signed by a key
-of the test's own, which a copy of the installer trusts beside Debian's.
+belongs to which udeb. Of a release that has aged, the mirror may hold the packages but not every udeb: what can neither
+be fetched nor made is the next release's, as far as that runs. Everything else is passed on as it is, with Debian's
+signatures. The new index is signed by a key of the test's own, which a copy of the installer trusts beside Debian's.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import http.client
 import lzma
 import re
 import shutil
 import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from later import INDEX, Fields, Later, paragraphs
+from upstream import Upstream
 from vendor_repository import Key
 
-Fields = dict[str, str]
-_INDEX = "main/debian-installer/binary-amd64/Packages.xz"
 # What a paragraph says of a file, which is another one now.
 _OF_THE_FILE = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
-_PATIENCE = 60
-_TRIES = 3
+# What is loaded in every installation.
+_UNASKED = ("required", "standard")
+# The installer that is tested shows no windows and does not speak.
+_WINDOWS = re.compile(r"fonts-|x11-|xserver-|libx|libatk|libatspi|at-spi|libpango|libcairo|libvte|espeak|.*gtk")
+# Larger packages that are the same on every machine are fonts and their like, of which no component is made.
+_SCRIPTS = 1 << 20
+# What the archive's list says in place of a path.
+_EMPTY = "EMPTY_PACKAGE"
 
 
 class Unservable(Exception):
     """The mirror lacks components that every installation loads, and they cannot be made from anything on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The mirror in use, one archive of it; what it gave of its pool is kept.
-
-    Args:
-        url: of the archive, without a slash at its end.
-        kept: folder of files that were fetched.
-    """
-
-    url: str
-    kept: Path
-
-    def read(self, path: str) -> bytes:
-        """One file; raises `urllib.error.URLError` where there is none."""
-        place = self.kept / hashlib.sha256(f"{self.url}/{path}".encode()).hexdigest()
-        lasting = "pool/" in path or "/by-hash/" in path
-        if lasting and place.is_file():
-            return place.read_bytes()
-        with urllib.request.urlopen(self._address(path), timeout=_PATIENCE) as answer:
-            data: bytes = answer.read()
-        if lasting:
-            part = place.with_suffix(f".{threading.get_ident()}")
-            part.write_bytes(data)
-            part.rename(place)
-        return data
-
-    def has(self, path: str) -> bool:
-        """Whether there is such a file."""
-        request = urllib.request.Request(self._address(path), method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE):
-                return True
-        except urllib.error.HTTPError:
-            return False
-
-    def _address(self, path: str) -> str:
-        return f"{self.url}/{urllib.parse.quote(path)}"
 
 
 @dataclass
@@ -152,12 +113,6 @@ def trusting(package: Path, folder: Path, key: Key) -> Path:
     return made
 
 
-def paragraphs(text: str) -> Iterator[Fields]:
-    """The paragraphs of an index, without the further lines of a field."""
-    for paragraph in text.strip().split("\n\n"):
-        yield dict(line.split(": ", 1) for line in paragraph.splitlines() if re.match(r"[\w-]+: ", line))
-
-
 @dataclass(slots=True)
 class Overlay:
     """What stands before the mirror, in `folder`, for one release and one installer.
@@ -179,12 +134,14 @@ class Overlay:
     said: list[str] = field(default_factory=list)
     _packages: Mapping[str, Fields] = field(default_factory=dict)
     _lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _later: Later = field(init=False)
     _unpacking: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self) -> None:
         """Make what the mirror lacks, with an index of what there is then; raises `Unservable` when it cannot."""
         base = f"dists/{self.suite}"
-        index = [*paragraphs(lzma.decompress(self.upstream.read(f"{base}/{_INDEX}")).decode())]
+        index = [*paragraphs(lzma.decompress(self.upstream.read(f"{base}/{INDEX}")).decode())]
+        self._later = Later.than(self.suite, self.upstream.read, self.netboot.held)
         if lacking := self._lacking(index):
             raise Unservable(f"the mirror lacks {', '.join(lacking)}, and no package of it has their files")
         main = lzma.decompress(self.upstream.read(f"{base}/main/binary-amd64/Packages.xz")).decode()
@@ -199,24 +156,20 @@ class Overlay:
 
     def _lacking(self, index: Sequence[Fields]) -> list[str]:
         """Components that are loaded unasked and are scripts, which are in no other package, but nowhere to be had."""
-        standard = [one for one in index if one.get("Priority") == "standard" and one["Architecture"] == "all"]
-        wanted = [one for one in standard if one["Package"] not in self.netboot.held]
+        unasked = [one for one in index if one.get("Priority") in _UNASKED and one["Architecture"] == "all"]
+        wanted = [one for one in unasked if one["Package"] not in self.netboot.held]
         with ThreadPoolExecutor(6) as pool:
-            there = pool.map(self.upstream.has, [one["Filename"] for one in wanted])
+            there = pool.map(lambda one: self.upstream.has(one["Filename"]) or self._later.take(one["Package"]), wanted)
         return [one["Package"] for one, has in zip(wanted, there, strict=True) if not has]
 
     def _contents(self, base: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        text = subprocess.run(
-            ["gzip", "-d"],
-            input=self.upstream.read(f"{base}/main/Contents-udeb-amd64.gz"),
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout.decode()
-        for line in text.splitlines():
-            path, _, packages = line.rpartition(" ")
-            for package in packages.split(","):
-                found.setdefault(package.rpartition("/")[2], []).append(path.strip())
+        lists = [f"{base}/main/Contents-udeb-{architecture}.gz" for architecture in ("amd64", "all")]
+        for data in (self.upstream.read(path) for path in lists if self.upstream.has(path)):
+            for line in gzip.decompress(data).decode().splitlines():
+                path, _, packages = line.rpartition(" ")
+                for package in packages.split(","):
+                    found.setdefault(package.rpartition("/")[2], []).append(path.strip())
         return found
 
     def _kernel(self, known: Sequence[Fields]) -> Iterator[Fields]:
@@ -243,26 +196,34 @@ class Overlay:
             yield self._pack(fields, files, f"modules of {image['Package']}")
 
     def _other(self, one: Fields) -> Fields | None:
-        """A udeb's paragraph: the mirror's own, one made here, or none."""
+        """A udeb's paragraph: the mirror's own, one made here, the next release's, or none."""
         name = one["Package"]
         if name in self.netboot.held:
             return one | {"Version": self.netboot.held[name]}
-        if self.upstream.has(one["Filename"]):
+        if _WINDOWS.match(name) or self.upstream.has(one["Filename"]):
             return one
-        source = one.get("Source", name).split()[0]
+        files, taken = self._files(one), self._later.take(name)
+        if files and None not in files.values() and not self._later.acts(name):
+            whole = {path: place for path, place in files.items() if place}
+            return self._pack(one, whole, f"packages of {one.get('Source', name).split()[0]}")
+        if taken:
+            self.said.append(f"{name}: that of {self._later.suite}, {taken['Version']} for {one['Version']}")
+        elif missing := [path for path, place in files.items() if place is None]:
+            self.said.append(f"{name}: left out, nothing on the mirror has its {missing[0]}")
+        return taken
+
+    def _files(self, one: Fields) -> dict[str, Path | None]:
+        """Where the files of a udeb are in the packages of the same source."""
+        source = one.get("Source", one["Package"]).split()[0]
         trees = [
             self._unpacked(fields)
             for fields in self._packages.values()
-            if fields.get("Source", fields["Package"]).split()[0] == source and fields["Architecture"] != "all"
+            if fields.get("Source", fields["Package"]).split()[0] == source
+            and (fields["Architecture"] != "all" or int(fields["Size"]) < _SCRIPTS)
         ]
-        files, wanted = {}, [path for path in self._lists.get(name, ()) if "/lintian/" not in path]
-        for path in wanted:
-            place = next((place for tree in trees if (place := _find(tree, path))), None)
-            if place is None:
-                self.said.append(f"{name}: left out, nothing on the mirror has its {path}")
-                return None
-            files[path] = place
-        return self._pack(one, files, f"packages of {source}") if wanted else None
+        listed = self._lists.get(one["Package"], ())
+        wanted = [path for path in listed if "/lintian/" not in path and path != _EMPTY]
+        return {path: next((place for tree in trees if (place := _find(tree, path))), None) for path in wanted}
 
     def _unpacked(self, fields: Fields) -> Path:
         place = self.folder / "unpacked" / fields["Package"]
@@ -299,7 +260,7 @@ class Overlay:
         return kept | {"Filename": path, **_digests(file.read_bytes())}
 
     def _write_index(self, base: str, data: bytes) -> None:
-        place = self.folder / base / _INDEX
+        place = self.folder / base / INDEX
         place.parent.mkdir(parents=True)
         place.write_bytes(data)
         sums, lines = _digests(data), []
@@ -307,9 +268,9 @@ class Overlay:
         # The installer reads Release, apt and debootstrap read InRelease: theirs stays as Debian signed it.
         for line in self.upstream.read(f"{base}/Release").decode().splitlines():
             kind = kind if line.startswith(" ") else line.partition(":")[0]
-            if line.endswith(f" {_INDEX}") and kind in ("SHA256", "MD5Sum"):
+            if line.endswith(f" {INDEX}") and kind in ("SHA256", "MD5Sum"):
                 digest = sums["SHA256" if kind == "SHA256" else "MD5sum"]
-                line = f" {digest} {len(data):8d} {_INDEX}"
+                line = f" {digest} {len(data):8d} {INDEX}"
             lines.append(f"{line}\n")
         release = self.folder / base / "Release"
         release.write_text("".join(lines))
@@ -326,74 +287,8 @@ def _numbers(version: str) -> list[int]:
 
 
 def _find(tree: Path, path: str) -> Path | None:
-    """A file of an unpacked package, whether or not its release has moved it below /usr."""
-    for place in (tree / path, tree / "usr" / path, tree / path.removeprefix("usr/")):
-        if place.is_file() or place.is_symlink():
-            return place
-    return None
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers from the overlay, else from the mirror in use."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(
-        self, archives: Mapping[str, tuple[Path | None, Upstream]], asked: Callable[[str], None], *rest: object
-    ) -> None:
-        self.archives, self.asked = archives, asked
-        super().__init__(*rest)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        """Answer with a file or 404."""
-        self.asked(self.path)
-        data = self._data()
-        self.send_response(404 if data is None else 200)
-        self.send_header("Content-Length", str(len(data or b"")))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data or b"")
-
-    do_HEAD = do_GET
-
-    def _data(self) -> bytes | None:
-        _, archive, path = urllib.parse.unquote(self.path).split("/", 2)
-        if archive not in self.archives or ".." in path:
-            return None
-        overlay, upstream = self.archives[archive]
-        if overlay and (overlay / path).is_file():
-            return (overlay / path).read_bytes()
-        for _ in range(_TRIES):
-            try:
-                return upstream.read(path)
-            except urllib.error.HTTPError:
-                return None
-            except (OSError, http.client.HTTPException) as error:
-                sys.stderr.write(f"{upstream.url}/{path}: {error}\n")
-        return None
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(
-    overlay: Overlay | None, main: Upstream, security: Upstream, asked: Callable[[str], None] = lambda path: None
-) -> Iterator[int]:
-    """Serve ``/debian`` and ``/debian-security`` on a port of loopback, which the block is given.
-
-    Args:
-        overlay: what stands before the main archive, if anything.
-        main: the main archive.
-        security: that of security updates.
-        asked: told of each path that is asked for, in a thread of the server.
-    """
-    archives = {"debian": (overlay.folder if overlay else None, main), "debian-security": (None, security)}
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archives, asked)) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.02])
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    """A file of an unpacked package, whether or not its release has moved it below /usr; libraries by architecture."""
+    plain = path.removeprefix("usr/")
+    multi = re.sub(r"^lib/([^/]+)$", r"lib/x86_64-linux-gnu/\1", plain)
+    places = (tree / below / one for one in dict.fromkeys((plain, multi)) for below in ("", "usr"))
+    return next((place for place in places if place.is_file() or place.is_symlink()), None)

@@ -14,6 +14,8 @@ from urllib.request import urlopen
 import mirror
 import pytest
 from loopback import serving
+from upstream import Upstream
+from upstream import serving as passing_on
 from vendor_repository import Key
 
 pytestmark = pytest.mark.tool
@@ -35,7 +37,8 @@ def package(folder: Path, path: str, files: dict[str, str], **fields: str) -> st
     for name, text in files.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
-    (tree / "DEBIAN").mkdir(parents=True)
+        (tree / name).chmod(0o755)
+    (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
     all_fields = {"Version": "1", "Architecture": "amd64", "Maintainer": "A <a@example.org>", "Description": "x"}
     control = "".join(f"{name}: {value}\n" for name, value in (fields | all_fields).items())
     (tree / "DEBIAN" / "control").write_text(control)
@@ -81,10 +84,10 @@ def test_what_is_missing_is_made(tmp_path: Path, key: Key) -> None:
     (tmp_path / "kept").mkdir()
     netboot = mirror.Netboot(KERNEL, {"held-udeb": "2"})
     with serving(archive(tmp_path)) as (url, _):
-        upstream = mirror.Upstream(url, tmp_path / "kept")
+        upstream = Upstream(url, tmp_path / "kept")
         overlay = mirror.Overlay("trixie", upstream, netboot, tmp_path / "overlay", key)
         overlay.make()
-        with mirror.serving(overlay, upstream, upstream) as port:
+        with passing_on(overlay.folder, upstream, upstream) as port:
             base = f"http://127.0.0.1:{port}/debian"
             release = urlopen(f"{base}/dists/trixie/Release").read().decode()
             index = urlopen(f"{base}/dists/trixie/{INDEX}").read()
@@ -119,7 +122,7 @@ def test_nothing_is_missing(tmp_path: Path, key: Key) -> None:
     (tmp_path / "kept").mkdir()
     with serving(folder) as (url, _):
         overlay = mirror.Overlay(
-            "trixie", mirror.Upstream(url, tmp_path / "kept"), mirror.Netboot(KERNEL, {}), tmp_path / "overlay", key
+            "trixie", Upstream(url, tmp_path / "kept"), mirror.Netboot(KERNEL, {}), tmp_path / "overlay", key
         )
         overlay.make()
     assert overlay.said == []
@@ -136,7 +139,62 @@ def test_what_cannot_be_made_is_named(tmp_path: Path, key: Key) -> None:
     (tmp_path / "kept").mkdir()
     netboot = mirror.Netboot(KERNEL, {"held-udeb": "2"})
     with serving(folder) as (url, _):
-        overlay = mirror.Overlay("trixie", mirror.Upstream(url, tmp_path / "kept"), netboot, tmp_path / "overlay", key)
+        overlay = mirror.Overlay("trixie", Upstream(url, tmp_path / "kept"), netboot, tmp_path / "overlay", key)
         with pytest.raises(mirror.Unservable, match="the mirror lacks finish-install, and"):
             overlay.make()
     assert not (tmp_path / "overlay").exists()
+
+
+def test_the_next_releases_run_in_an_aged_installer(tmp_path: Path, key: Key) -> None:
+    """Scripts, and programs that its C library can run, are the next release's; packages' own files come first."""
+    folder = archive(tmp_path)
+    names = ("user-setup-udeb", "partman-utils", "newer-udeb", "e2fsprogs-udeb", "tzsetup-udeb")
+    own = "\n".join(
+        f"Package: {name}\nVersion: 1\nArchitecture: all\nPriority: standard\nSource: {name.removesuffix('-udeb')}\n"
+        f"Filename: pool/gone/{name}.udeb\n"
+        for name in names
+        if name != "newer-udeb"
+    )
+    own += "\nPackage: newer-udeb\nVersion: 1\nArchitecture: amd64\nFilename: pool/gone/newer-udeb.udeb\n"
+    contents = {"user-setup-udeb": "bin/user-setup", "e2fsprogs-udeb": "sbin/mke2fs", "tzsetup-udeb": "bin/tzsetup"}
+    minors = {"partman-utils": 34, "newer-udeb": 38}
+    programs = {name: f"\x7fELF\0GLIBC_2.4\0GLIBC_2.{minor}\0" for name, minor in minors.items()}
+    theirs = [
+        package(
+            tmp_path,
+            f"pool/{name}.udeb",
+            {f"bin/{name}": programs.get(name, "#!")} | ({"DEBIAN/postinst": "#!"} if name == "tzsetup-udeb" else {}),
+            Package=name,
+        )
+        for name in names
+    ]
+    own += "\n" + package(
+        tmp_path, "pool/disk.udeb", {"lib/disk.ko": "x"}, Package="disk-di", **{"Kernel-Version": KERNEL}
+    )
+    deb = package(tmp_path, "pool/tzsetup.deb", {"bin/tzsetup": "#!"}, Package="tzsetup")
+    suites = folder / "dists"
+    main = lzma.decompress((suites / "trixie/main/binary-amd64/Packages.xz").read_bytes()).decode() + f"\n{deb}"
+    listed = "".join(f"{path} debian-installer/{name}\n" for name, path in contents.items())
+    for path, data in {
+        f"trixie/{INDEX}": lzma.compress("\n".join(theirs).encode()),
+        f"bookworm/{INDEX}": lzma.compress(own.encode()),
+        "bookworm/main/binary-amd64/Packages.xz": lzma.compress(main.encode()),
+        "bookworm/main/Contents-udeb-all.gz": gzip.compress(listed.encode()),
+        "bookworm/Release": f"SHA256:\n 0 0 {INDEX}\n".encode(),
+    }.items():
+        (suites / path).parent.mkdir(parents=True, exist_ok=True)
+        (suites / path).write_bytes(data)
+    (tmp_path / "kept").mkdir()
+    netboot = mirror.Netboot(KERNEL, {"libc6-udeb": "2.36-9+deb12u14"})
+    with serving(folder) as (url, _):
+        overlay = mirror.Overlay("bookworm", Upstream(url, tmp_path / "kept"), netboot, tmp_path / "overlay", key)
+        overlay.make()
+    index = lzma.decompress((tmp_path / "overlay" / "dists" / "bookworm" / INDEX).read_bytes()).decode()
+    assert {one["Package"]: one["Filename"] for one in mirror.paragraphs(index)} == {
+        "disk-di": "pool/disk.udeb",
+        "user-setup-udeb": "pool/user-setup-udeb.udeb",
+        "partman-utils": "pool/partman-utils.udeb",
+        "e2fsprogs-udeb": "pool/made/e2fsprogs-udeb.udeb",
+        "tzsetup-udeb": "pool/tzsetup-udeb.udeb",
+    }
+    assert "partman-utils: that of trixie, 1 for 1" in overlay.said
