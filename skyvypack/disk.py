@@ -6,7 +6,6 @@ offset in the raw image (`image?offset=N`, ext2fs_open2 in e2fsprogs).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from skyvypack import command
+from skyvypack import command, digests
 from skyvypack.errors import BakeFailed, CommandFailed, InputError
 
 Format = Literal["qcow2", "raw", "vmdk", "vhdx", "vdi"]
@@ -160,9 +159,8 @@ def _follow(argv: list[str | Path], progress: Callable[[float], None] | None) ->
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """SHA-256 of a file, in hexadecimal; `skyvypack.digests` remembers it."""
+    return digests.of(path)
 
 
 def partitions(raw: Path) -> tuple[Partition, ...]:

@@ -40,6 +40,7 @@ class Server:
     authority: Path
     user: str = USER
     password: str = PASSWORD
+    pid: int = 0
 
     @property
     def host(self) -> str:
@@ -155,7 +156,7 @@ def running(authority: Authority, *options: str) -> Iterator[Server]:
         assert process.stdout is not None
         host = process.stdout.readline().strip()
         assert host, "vcsim did not start"
-        yield Server(int(host.rpartition(":")[2]), authority.file)
+        yield Server(int(host.rpartition(":")[2]), authority.file, pid=process.pid)
     finally:
         # It removes its own temporary files when its input ends.
         process.communicate(timeout=10)

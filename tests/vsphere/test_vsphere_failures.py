@@ -126,7 +126,7 @@ def test_interrupted_upload(site: Site) -> None:
     """Ctrl-C during the upload aborts the lease, removes the machine and empties the journal."""
     original = upload.send
 
-    def interrupted(source: Any, place: Any, advance: Any) -> None:
+    def interrupted(source: Any, place: Any, advance: Any, digest: Any) -> None:
         def stop(sent: int) -> None:
             raise KeyboardInterrupt
 

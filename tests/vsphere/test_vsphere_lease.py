@@ -53,7 +53,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def sending(seconds: float) -> Callable[..., None]:
     """An upload in ten pieces that takes some time."""
 
-    def send(source: Any, place: Any, advance: Callable[[int], None]) -> None:
+    def send(source: Any, place: Any, advance: Callable[[int], None], digest: Any) -> None:
         for piece in range(1, 11):
             time.sleep(seconds / 10)
             advance(piece * 100)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +18,9 @@ from simulators.certificates import Authority
 from simulators.vcenter import VCenter, vcenter
 from simulators.vcsim import Server
 
+from skyvypack import disk as disks
 from skyvypack.registrar.contract import RegistrarError
-from skyvypack.targets.vsphere.vcenter.upload import Place, Source, _Digest, send
+from skyvypack.targets.vsphere.vcenter.upload import Broken, Digest, Place, Source, send
 
 SIZE = 3_500_000
 
@@ -72,9 +77,108 @@ def test_changed_file(host: VCenter, source: Source) -> None:
 
 def test_digest_that_lags_behind(host: VCenter, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the digest's thread has not taken when the disk is sent is taken then: no byte goes unseen."""
-    monkeypatch.setattr(_Digest, "_read", _Digest._piece)  # one piece, and no more
+    monkeypatch.setattr(Digest, "_read", Digest._piece)  # one piece, and no more
     send(source, place(host), lambda _: None)
     test_changed_file(host, source)
+
+
+def test_digest_that_is_ahead(host: VCenter, source: Source) -> None:
+    """A file that is known to be wrong before all of it is sent is not sent to its end."""
+    wrong = dataclasses.replace(source, sha256="0" * 64)
+    sent: list[int] = []
+    with Digest(wrong) as digest:
+        digest._thread.join()
+        with pytest.raises(RegistrarError, match="is not what was baked"):
+            send(wrong, place(host), sent.append, digest)
+    assert sent[-1] < SIZE / 2
+
+
+def test_digest_for_several_tries(host: VCenter, source: Source) -> None:
+    """One digest serves an upload that broke and the one that followed, and holds both to all of the file."""
+    with Digest(source) as digest:
+        host.moods.upload, host.moods.upload_limit = 0, 1 << 16
+        with pytest.raises(Broken):
+            send(source, place(host), lambda _: None, digest)
+        host.moods.upload, host.moods.upload_limit = 200, None
+        send(source, place(host), lambda _: None, digest)
+        assert host.uploads[-1].whole
+        with source.path.open("r+b") as handle:
+            handle.write(b"!")
+        with pytest.raises(RegistrarError, match="is not what was baked"):
+            send(source, place(host), lambda _: None, digest)
+
+
+def test_touched_file(host: VCenter, source: Source) -> None:
+    """A file whose times change while it is sent, but not its bytes, is as good as before."""
+    send(source, place(host), lambda _: os.utime(source.path))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that a digest has taken, piece by piece."""
+    seen: list[int] = []
+
+    def piece(self: Digest) -> bool:
+        before = self._at
+        more = take(self)
+        seen.append(self._at - before)
+        return more
+
+    take = Digest._piece
+    monkeypatch.setattr(Digest, "_piece", piece)
+    return seen
+
+
+def test_known_file(host: VCenter, source: Source, reads: list[int]) -> None:
+    """What this process has digested and nobody has touched since is sent without being digested again."""
+    assert disks.sha256(source.path) == source.sha256
+    send(source, place(host), lambda _: None)
+    assert reads == []
+    assert host.uploads[0].sha256 == disk(source)
+
+
+def test_sent_file_is_known(host: VCenter, source: Source, reads: list[int]) -> None:
+    """A second upload of the same file, as to another vCenter, relies on the first one's digest."""
+    time.sleep(0.05)
+    send(source, place(host), lambda _: None)
+    assert sum(reads) == source.path.stat().st_size
+    reads.clear()
+    send(source, place(host), lambda _: None)
+    assert reads == []
+
+
+def test_other_process(host: VCenter, source: Source, reads: list[int]) -> None:
+    """What another process has digested is digested again: an artifact that came from elsewhere is always read."""
+    code = f"from pathlib import Path; from skyvypack import disk; print(disk.sha256(Path({str(source.path)!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == source.sha256
+    send(source, place(host), lambda _: None)
+    assert sum(reads) == source.path.stat().st_size
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_known_file_changes(host: VCenter, source: Source, when: str) -> None:
+    """A known file that is written to before or while it is sent is caught, its old size and time put back or not."""
+    disks.sha256(source.path)
+
+    def change(_: int = 0) -> None:
+        was = source.path.stat()
+        with source.path.open("r+b") as handle:
+            handle.seek(-1, os.SEEK_END)
+            handle.write(b"!")
+        os.utime(source.path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+    if when == "before":
+        change()
+    with pytest.raises(RegistrarError, match="is not what was baked"):
+        send(source, place(host), change)
+
+
+def test_known_file_with_another_digest(host: VCenter, source: Source) -> None:
+    """That a file is known is no proof that it is the one the manifest names."""
+    disks.sha256(source.path)
+    with pytest.raises(RegistrarError, match="is not what was baked"):
+        send(dataclasses.replace(source, sha256="0" * 64), place(host), lambda _: None)
 
 
 def test_unknown_authority(host: VCenter, source: Source, tmp_path: Path) -> None:

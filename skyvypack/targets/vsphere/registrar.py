@@ -15,7 +15,7 @@ from skyvypack.registrar.credentials import secret
 from skyvypack.registrar.journal import Entry, Run
 from skyvypack.targets.vsphere import first_boot
 from skyvypack.targets.vsphere.vcenter import machines, marks, tags
-from skyvypack.targets.vsphere.vcenter.importing import Importer, hardware, payload
+from skyvypack.targets.vsphere.vcenter.importing import Importer, Payload, hardware, payload
 from skyvypack.targets.vsphere.vcenter.inventory import Finder, Where, machine, read, reference, where
 from skyvypack.targets.vsphere.vcenter.library import Library
 from skyvypack.targets.vsphere.vcenter.marks import Marks
@@ -23,7 +23,7 @@ from skyvypack.targets.vsphere.vcenter.preflight import Preflight, hardware_vers
 from skyvypack.targets.vsphere.vcenter.rest import Refused, Rest
 from skyvypack.targets.vsphere.vcenter.session import Gone, Login, Session, Unreachable
 from skyvypack.targets.vsphere.vcenter.tags import Tags
-from skyvypack.targets.vsphere.vcenter.upload import Broken
+from skyvypack.targets.vsphere.vcenter.upload import Broken, Digest
 
 DISK = "ova"
 _TARGET = "vsphere"
@@ -149,23 +149,27 @@ class VSphere(Registrar):
         return marks.template(_TARGET, reference(vm), order.title, self._marks.of(vm))
 
     def _import(self, order: Order, run: Run) -> Any:
-        place = self._place
         load = payload(_disk(order))
+        with Digest(load.source) as digest:  # while vCenter prepares, and once for every try
+            return self._sent(order, run, load, digest)
+
+    def _sent(self, order: Order, run: Run, load: Payload, digest: Digest) -> Any:
+        place = self._place
         version = self._session.call("ask for the hardware", lambda: hardware_version(place))
         importer = Importer(self._session, order, place, load, hardware(order.settings, version), _notes(order), run.id)
         for _ in range(_IMPORTS - 1):
             entry = run.intend("vm", name=order.title)
             try:
-                return self._imported(importer, entry, run)
+                return self._imported(importer, entry, run, digest)
             except (Broken, Gone) as error:  # gone: the session was lost, and its lease with it
                 self._session.progress.note("upload", f"{error}; beginning again")
                 run.undo(entry)
-        return self._imported(importer, run.intend("vm", name=order.title), run)
+        return self._imported(importer, run.intend("vm", name=order.title), run, digest)
 
-    def _imported(self, importer: Importer, entry: Entry, run: Run) -> Any:
+    def _imported(self, importer: Importer, entry: Entry, run: Run, digest: Digest) -> Any:
         with importer.machine(lambda: self.undo(entry)) as (info, lease):
             run.made(entry, reference(info.entity))
-            importer.fill(info, lease)
+            importer.fill(info, lease, digest)
         return info.entity
 
     def _adopt(self, order: Order, run: Run) -> Any:

@@ -18,7 +18,7 @@ from skyvypack.targets.vsphere.vcenter import lease as leases
 from skyvypack.targets.vsphere.vcenter.inventory import Where
 from skyvypack.targets.vsphere.vcenter.marks import RUN_KEY
 from skyvypack.targets.vsphere.vcenter.session import Session
-from skyvypack.targets.vsphere.vcenter.upload import Place, Source
+from skyvypack.targets.vsphere.vcenter.upload import Digest, Place, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,16 @@ class Importer:
                 lease.HttpNfcLeaseAbort()
             raise
 
-    def fill(self, info: Any, lease: Any) -> None:
-        """Send the disk."""
+    def fill(self, info: Any, lease: Any, digest: Digest) -> None:
+        """Send the disk.
+
+        Args:
+            info: of the lease.
+            lease: as `machine` gives it.
+            digest: of the disk, entered.
+        """
         session = self.session
-        leases.fill(lease, info, self.payload.source, self._place, session.progress, session.call)
+        leases.fill(lease, info, self.payload.source, self._place, session.progress, session.call, digest)
 
     def _place(self, device: Any) -> Place:
         login = self.session.login

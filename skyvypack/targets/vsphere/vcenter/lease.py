@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from skyvypack.progress import Event, Progress
 from skyvypack.registrar.contract import RegistrarError
 from skyvypack.registrar.retry import until
-from skyvypack.targets.vsphere.vcenter.upload import Place, Source, send
+from skyvypack.targets.vsphere.vcenter.upload import Digest, Place, Source, send
 
 READY = 120.0
 _SIGN_OF_LIFE = 15.0
@@ -115,7 +115,13 @@ class Keeper:
 
 
 def fill(
-    lease: Lease, info: Any, source: Source, place: Callable[[Any], Place], progress: Progress, call: Call = _once
+    lease: Lease,
+    info: Any,
+    source: Source,
+    place: Callable[[Any], Place],
+    progress: Progress,
+    call: Call = _once,
+    digest: Digest | None = None,
 ) -> None:
     """Send the one disk of an import and complete its lease; the lease is kept alive meanwhile.
 
@@ -126,6 +132,7 @@ def fill(
         place: turns a device URL of the lease into where to send to.
         progress: told how far it is, as stage ``upload``.
         call: asks vCenter.
+        digest: of the disk, as for `send`.
 
     Raises:
         Broken: the way to the host broke; another import may succeed.
@@ -140,12 +147,12 @@ def fill(
         def advance(sent: int) -> None:
             keeper.check()
             percent = sent * 100 // source.size
-            # Each step is told once: a GiB has a thousand pieces.
+            # Each step is told once: a GiB has four thousand pieces.
             if percent > keeper.percent:
                 progress.report(Event("advance", "upload", fraction=sent / source.size))
             keeper.percent = min(99, percent)
 
-        send(source, place(wanted[0]), advance)
+        send(source, place(wanted[0]), advance, digest)
         keeper.check()
     call("tell the lease of the end", lambda: lease.HttpNfcLeaseProgress(100))
     _complete(lease, call)

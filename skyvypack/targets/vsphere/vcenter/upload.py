@@ -1,6 +1,7 @@
 """Sending a disk to where a lease says: by HTTPS, with the memory of a few buffers whatever the disk's size.
 
-A thread digests the file while it is sent, so that proving that what was sent is what was baked costs little time.
+A thread digests the file meanwhile, so that proving that what was sent is what was baked costs little time. What this
+very process has digested before, as a bake does, and nobody has touched since, is not digested again.
 Source: VMware's vSphere Web Services SDK Programming Guide, "Importing an OVF Template" (one POST for each disk, of
 type ``application/x-vnd.vmware-streamVmdk``, to the lease's URL).
 """
@@ -15,16 +16,18 @@ import os
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from skyvypack import digests
 from skyvypack.registrar.contract import RegistrarError
 
-_PIECE = 1 << 20
-_NICE = 10
+_PIECE = 1 << 18  # what a core's own cache holds, from reading to encrypting or digesting
+_NICE = 5
 _TYPE = "application/x-vnd.vmware-streamVmdk"
 
 
@@ -67,13 +70,14 @@ class Broken(RegistrarError):
     """The way to the host broke; another try may succeed."""
 
 
-def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
+def send(source: Source, place: Place, advance: Callable[[int], None], digest: Digest | None = None) -> None:
     """Send a disk.
 
     Args:
         source: what to send.
         place: where to.
         advance: called with the bytes sent so far after each piece; what it raises ends the upload.
+        digest: of the source, entered; by default one for this upload alone.
 
     Raises:
         Broken: the host could not be reached, broke off or stalled.
@@ -81,11 +85,13 @@ def send(source: Source, place: Place, advance: Callable[[int], None]) -> None:
     """
     host = urlsplit(place.url).netloc
     try:
-        with contextlib.closing(_connect(place)) as connection:
-            _post(connection, source, place, advance)
+        with contextlib.ExitStack() as stack:
+            held = digest or stack.enter_context(Digest(source))
+            connection = stack.enter_context(contextlib.closing(_connect(place)))
+            _post(connection, held, place, advance)
     except (OSError, http.client.HTTPException) as error:
         reason = f"no progress for {place.stall:.0f} s" if isinstance(error, TimeoutError) else _words(error)
-        kind = RegistrarError if isinstance(error, ssl.SSLCertVerificationError | FileNotFoundError) else Broken
+        kind = RegistrarError if isinstance(error, ssl.SSLCertVerificationError) else Broken
         raise kind(f"the upload of {source.path.name} to {host} broke off: {reason}") from error
 
 
@@ -127,21 +133,21 @@ def _is(connection: http.client.HTTPSConnection, thumbprint: str) -> bool:
 
 
 def _post(
-    connection: http.client.HTTPSConnection, source: Source, place: Place, advance: Callable[[int], None]
+    connection: http.client.HTTPSConnection, digest: Digest, place: Place, advance: Callable[[int], None]
 ) -> None:
-    parts = urlsplit(place.url)
+    source, parts = digest.source, urlsplit(place.url)
     connection.putrequest("POST", parts.path + (f"?{parts.query}" if parts.query else ""))
     connection.putheader("Content-Type", _TYPE)
     connection.putheader("Content-Length", str(source.size))
     connection.endheaders()
     sent = 0
     try:
-        with _Digest(source) as digest:
-            for piece in _pieces(source):
-                connection.sock.sendall(piece)
-                sent += len(piece)
-                advance(sent)
-            digest.require()
+        for piece in digest.pieces():
+            connection.sock.sendall(piece)
+            sent += len(piece)
+            advance(sent)
+            digest.check()
+        digest.require()
     except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
         # A host that refuses says why before it hangs up; that is worth more than "broken pipe".
         _require_accepted(connection, source)
@@ -157,25 +163,40 @@ def _require_accepted(connection: http.client.HTTPSConnection, source: Source) -
         raise RegistrarError(f"{connection.host} refused {source.path.name}: {said}")
 
 
-class _Digest:
-    """Digests a file in a thread of its own, which ends with the block.
+class Digest:
+    """A file that is held to its digest; a thread takes it, from the block's beginning to its end at most.
 
-    It reads for itself (the second reader finds the pages in memory): handing each piece from thread to thread would
-    cost two switches a piece, which on a busy machine is more than all the rest. It gives way to whoever sends and
-    receives, as it need be done only in the end; what is left by then, `require` does itself.
+    The thread reads for itself (the second reader finds the pages in memory): handing each piece from thread to thread
+    would cost two switches a piece, which on a busy machine is more than all the rest. It gives way a little to whoever
+    sends and receives; what is left of it when the disk is sent, `require` does itself.
+
+    Args:
+        source: of the disk.
+
+    Raises:
+        RegistrarError: there is no such file (on entering).
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.source = source
         self._found = hashlib.sha256()
+        self._at = 0
+        self._whole = False
         self._buffer = memoryview(bytearray(_PIECE))
         self._failed: OSError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="skyvypack-digest", daemon=True)
 
     def __enter__(self) -> Self:
-        self._file = self._source.path.open("rb", buffering=0)
-        self._thread.start()
+        try:
+            self._file = self.source.path.open("rb", buffering=0)
+        except OSError as error:
+            raise RegistrarError(f"{self.source.path}: {error.strerror}", "copy it again, or bake again") from error
+        self._began = time.time_ns()
+        self._stamp = digests.stamp(self._file.fileno())
+        self._held = digests.known(self._stamp) == self.source.sha256
+        if not self._held:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,7 +205,8 @@ class _Digest:
 
     def _end(self) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _read(self) -> None:
         if sys.platform == "linux":
@@ -197,35 +219,62 @@ class _Digest:
 
     def _piece(self) -> bool:
         """Take the next piece; False at the end of the file."""
-        size = self._file.readinto(self._buffer)
+        size = os.preadv(self._file.fileno(), [self._buffer], self._at)
         self._found.update(self._buffer[:size])
+        self._at += size
+        self._whole = not size
         return bool(size)
 
+    def check(self) -> None:
+        """Insist that the file is what was baked, as soon as that is known.
+
+        Raises:
+            RegistrarError: it is not.
+        """
+        if self._whole:
+            self._compare()
+
     def require(self) -> None:
-        """Take what is left and insist that the file is what was baked."""
+        """Take what is left and insist that the file is what was baked.
+
+        Raises:
+            RegistrarError: it is not.
+            OSError: it cannot be read.
+        """
         self._end()
+        descriptor = self._file.fileno()
+        if digests.stamp(descriptor) != self._stamp:
+            # Touched since it was digested, so that something else may have been sent.
+            self._found, self._at = hashlib.sha256(), 0
+        elif self._held:
+            return
         if self._failed is not None:
             raise self._failed
         while self._piece():
             pass
-        source, found = self._source, self._found.hexdigest()
+        self._compare()
+        digests.remember(descriptor, self._stamp, self._began, self.source.sha256)
+
+    def _compare(self) -> None:
+        source, found = self.source, self._found.hexdigest()
         if found != source.sha256:
             raise RegistrarError(
                 f"{source.path} is not what was baked: its SHA-256 is {found}, not {source.sha256}",
                 "copy it again, or bake again",
             )
 
+    def pieces(self) -> Iterator[memoryview]:
+        """The disk's bytes, in one buffer that is filled again and again.
 
-def _pieces(source: Source) -> Iterator[memoryview]:
-    """The disk's bytes, in one buffer that is filled again and again."""
-    buffer = memoryview(bytearray(_PIECE))
-    left = source.size
-    with source.path.open("rb", buffering=0) as handle:
-        handle.seek(source.offset)
-        while left and (size := handle.readinto(buffer[: min(left, _PIECE)])):
-            left -= size
+        Raises:
+            RegistrarError: the file ends before the disk does.
+        """
+        buffer, source = memoryview(bytearray(_PIECE)), self.source
+        at, end = source.offset, source.offset + source.size
+        while at < end and (size := os.preadv(self._file.fileno(), [buffer[: end - at]], at)):
+            at += size
             yield buffer[:size]
-    if left:
-        raise RegistrarError(
-            f"{source.path} has been cut off: {left} bytes are missing", "copy it again, or bake again"
-        )
+        if at < end:
+            raise RegistrarError(
+                f"{source.path} has been cut off: {end - at} bytes are missing", "copy it again, or bake again"
+            )
