@@ -27,12 +27,15 @@ TEST_PACKAGES = {
     "gpgconf": "gpgconf",
     "xmllint": "libxml2-utils",
 }
-# What an installer is made from a netboot one with.
+# What an installer, and a disc like Debian's, is made from a netboot one with.
 INSTALLER_PACKAGES = {
     "grub-mkrescue": "grub-common",
     "mformat": "mtools",
+    "objdump": "binutils",
     "/usr/lib/grub/i386-pc/moddep.lst": "grub-pc-bin",
     "/usr/lib/grub/x86_64-efi/moddep.lst": "grub-efi-amd64-bin",
+    "/usr/lib/ISOLINUX/isolinux.bin": "isolinux",
+    "/usr/lib/syslinux/modules/bios/ldlinux.c32": "syslinux-common",
 }
 
 # nox gives an interrupted program a third of a second; a bake needs longer to undo what it began.
@@ -112,8 +115,9 @@ def install(session: nox.Session) -> None:
 
     Each release starts from the package of its netboot installer, which apt fetches whatever release this host is;
     SKYVYPACK_TEST_INSTALLER names others (files, divided by colons). What the mirror lacks of such an installer's
-    components is made from what it has, or taken from the next release, and told. A disk that ``nox -s bake`` left in
-    output/ is what an installed one is compared with. Arguments after ``--`` go to pytest: ``-k bios``.
+    components is made from what it has, or taken from the next release, and told; of the same a disc like Debian's
+    netinst is made, to install from without a network. A disk that ``nox -s bake`` left in output/ is what an installed
+    one is compared with. Arguments after ``--`` go to pytest: ``-k bios``.
     """
     _develop(session)
     _install_missing(session, INSTALLER_PACKAGES)

@@ -17,10 +17,10 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from later import INDEX, Fields, Later, paragraphs
 from upstream import Upstream
@@ -31,7 +31,7 @@ _OF_THE_FILE = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5
 # What is loaded in every installation.
 _UNASKED = ("required", "standard")
 # The installer that is tested shows no windows and does not speak.
-_WINDOWS = re.compile(r"fonts-|x11-|xserver-|libx|libatk|libatspi|at-spi|libpango|libcairo|libvte|espeak|.*gtk")
+WINDOWS = re.compile(r"fonts-|x11-|xserver-|libx|libatk|libatspi|at-spi|libpango|libcairo|libvte|espeak|.*gtk")
 # Larger packages that are the same on every machine are fonts and their like, of which no component is made.
 _SCRIPTS = 1 << 20
 # What the archive's list says in place of a path.
@@ -200,11 +200,12 @@ class Overlay:
         name = one["Package"]
         if name in self.netboot.held:
             return one | {"Version": self.netboot.held[name]}
-        if _WINDOWS.match(name) or self.upstream.has(one["Filename"]):
+        if WINDOWS.match(name) or self.upstream.has(one["Filename"]):
             return one
         files, taken = self._files(one), self._later.take(name)
         if files and None not in files.values() and not self._later.acts(name):
             whole = {path: place for path, place in files.items() if place}
+            whole |= self._libraries(one, whole.values())
             return self._pack(one, whole, f"packages of {one.get('Source', name).split()[0]}")
         if taken:
             self.said.append(f"{name}: that of {self._later.suite}, {taken['Version']} for {one['Version']}")
@@ -214,16 +215,46 @@ class Overlay:
 
     def _files(self, one: Fields) -> dict[str, Path | None]:
         """Where the files of a udeb are in the packages of the same source."""
+        trees = [self._unpacked(fields) for fields in self._of_the_same(one)]
+        listed = self._lists.get(one["Package"], ())
+        wanted = [path for path in listed if "/lintian/" not in path and path != _EMPTY]
+        return {path: next((place for tree in trees if (place := _find(tree, path))), None) for path in wanted}
+
+    def _of_the_same(self, one: Fields) -> list[Fields]:
+        """The packages of a udeb's source."""
         source = one.get("Source", one["Package"]).split()[0]
-        trees = [
-            self._unpacked(fields)
+        return [
+            fields
             for fields in self._packages.values()
             if fields.get("Source", fields["Package"]).split()[0] == source
             and (fields["Architecture"] != "all" or int(fields["Size"]) < _SCRIPTS)
         ]
-        listed = self._lists.get(one["Package"], ())
-        wanted = [path for path in listed if "/lintian/" not in path and path != _EMPTY]
-        return {path: next((place for tree in trees if (place := _find(tree, path))), None) for path in wanted}
+
+    def _libraries(self, one: Fields, programs: Iterable[Path]) -> dict[str, Path]:
+        """What packages' programs need beyond a udeb's, which are built with less: libraries no udeb of its brings."""
+        beside = [*self.netboot.held, *_names(one.get("Depends", ""))]
+        waiting, found = [*programs], dict[str, Path]()
+        known = {PurePath(path).name for name in beside for path in self._lists.get(name, ())}
+        known |= {place.name for place in waiting}
+        while waiting:
+            for name in set(needed(waiting.pop())) - known:
+                known.add(name)
+                for package in self._needing(self._of_the_same(one)):
+                    if place := _find(self._unpacked(package), f"lib/{name}"):
+                        found[f"usr/lib/x86_64-linux-gnu/{name}"] = place.resolve()
+                        waiting.append(place.resolve())
+                        break
+        return found
+
+    def _needing(self, packages: Iterable[Fields]) -> Iterator[Fields]:
+        """The libraries' packages that packages depend on, nearest first."""
+        waiting, seen = [*packages], set[str]()
+        while waiting:
+            for name in _names(waiting.pop(0).get("Depends", "")):
+                if name.startswith("lib") and name in self._packages and name not in seen:
+                    seen.add(name)
+                    waiting.append(self._packages[name])
+                    yield self._packages[name]
 
     def _unpacked(self, fields: Fields) -> Path:
         place = self.folder / "unpacked" / fields["Package"]
@@ -280,6 +311,19 @@ class Overlay:
 def _digests(data: bytes) -> Fields:
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return {"Size": str(len(data)), "MD5sum": md5, "SHA256": hashlib.sha256(data).hexdigest()}
+
+
+def _names(needs: str) -> list[str]:
+    """The packages of a list of dependencies, of alternatives the first."""
+    return [re.split(r"[\s:|]", need, maxsplit=1)[0] for need in needs.split(", ") if need]
+
+
+def needed(file: Path) -> list[str]:
+    """The libraries that a program or a library is linked with; none for a file that is neither."""
+    if not file.is_file() or file.read_bytes()[:4] != b"\x7fELF":
+        return []
+    said = subprocess.run(["objdump", "-p", file], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return re.findall(r"^  NEEDED +(\S+)$", said, re.MULTILINE)
 
 
 def _numbers(version: str) -> list[int]:

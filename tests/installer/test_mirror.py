@@ -198,3 +198,44 @@ def test_the_next_releases_run_in_an_aged_installer(tmp_path: Path, key: Key) ->
         "tzsetup-udeb": "pool/tzsetup-udeb.udeb",
     }
     assert "partman-utils: that of trixie, 1 for 1" in overlay.said
+
+
+def test_libraries_that_only_packages_need_come_along(
+    tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package's program is built with more than a udeb's; what the installer or a udeb brings is not doubled."""
+    wanted = {"lvm": ["libevent.so.1", "libc.so.6", "libblkid.so.1"], "libevent.so.1": ["libdeep.so.2"]}
+    monkeypatch.setattr(mirror, "needed", lambda file: wanted.get(file.name, []))
+    library = "usr/lib/x86_64-linux-gnu"
+    parts = {
+        "lvm2": ({"sbin/lvm": "x"}, "libevent1 (>= 1), libblkid1"),
+        "libevent1": ({f"{library}/libevent.so.1": "x"}, "libdeep2 | other"),
+        "libdeep2": ({f"{library}/libdeep.so.2": "x"}, "libc6"),
+        "libblkid1": ({f"{library}/libblkid.so.1": "x"}, "libc6"),
+    }
+    main = "\n".join(
+        package(tmp_path, f"pool/{name}.deb", files, Package=name, Depends=needs)
+        for name, (files, needs) in parts.items()
+    )
+    index = package(tmp_path, "pool/disk.udeb", {"disk.ko": "x"}, Package="disk-di", **{"Kernel-Version": KERNEL})
+    index += "\nPackage: lvm2-udeb\nSource: lvm2\nVersion: 1\nArchitecture: amd64\nDepends: libblkid1-udeb (>= 2)\n"
+    index += "Filename: pool/none/lvm2-udeb.udeb\n"
+    contents = "sbin/lvm x/lvm2-udeb\nlib/libblkid.so.1 x/libblkid1-udeb\nlib/libc.so.6 x/libc6-udeb\n"
+    suite = tmp_path / "archive" / "dists" / "trixie"
+    for path, data in {
+        INDEX: lzma.compress(index.encode()),
+        "main/binary-amd64/Packages.xz": lzma.compress(main.encode()),
+        "main/Contents-udeb-amd64.gz": gzip.compress(contents.encode()),
+        "Release": f"SHA256:\n 0 0 {INDEX}\n".encode(),
+    }.items():
+        (suite / path).parent.mkdir(parents=True, exist_ok=True)
+        (suite / path).write_bytes(data)
+    (tmp_path / "kept").mkdir()
+    netboot = mirror.Netboot(KERNEL, {"libc6-udeb": "2.41-12"})
+    with serving(tmp_path / "archive") as (url, _):
+        overlay = mirror.Overlay("trixie", Upstream(url, tmp_path / "kept"), netboot, tmp_path / "overlay", key)
+        overlay.make()
+    made = tmp_path / "overlay" / "pool" / "made" / "lvm2-udeb.udeb"
+    listed = subprocess.run(["dpkg-deb", "--contents", made], capture_output=True, check=True).stdout.decode()
+    files = {line.rpartition("/")[2] for line in listed.splitlines() if line.startswith("-")}
+    assert files == {"lvm", "libevent.so.1", "libdeep.so.2"}

@@ -1,0 +1,17 @@
+"""The disc like Debian's netinst that installations without a network start from."""
+
+from __future__ import annotations
+
+import netinst
+
+
+def test_closure_follows_alternatives_and_providers() -> None:
+    """What a package needs first is taken, a virtual one from who provides it, and nothing twice."""
+    index = {
+        "base": {"Package": "base", "Pre-Depends": "awk", "Depends": "libc (>= 2), cron | base"},
+        "mawk": {"Package": "mawk", "Provides": "awk (= 1), other"},
+        "libc": {"Package": "libc", "Depends": "base:any, none"},
+        "cron": {"Package": "cron"},
+        "unneeded": {"Package": "unneeded"},
+    }
+    assert sorted(one["Package"] for one in netinst.closure(index, ["base"])) == ["base", "cron", "libc", "mawk"]
