@@ -6,6 +6,7 @@ installer's own initrd: they are there before a network is, and nothing has to b
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import shlex
 from collections.abc import Mapping
@@ -86,7 +87,17 @@ def machine_files(spec: Spec, *, offline: bool = False) -> dict[str, str]:
     files[f"{_HOME}/seed/meta-data"] = f"instance-id: {spec.name}-{spec.version}\nlocal-hostname: {host}\n"
     if spec.installer.network.address:
         files[f"{_HOME}/seed/network-config"] = _network_config(spec.installer.network)
+    if spec.installer.disks and not spec.installer.reinstall:
+        files[f"{_HOME}/medium"] = _medium(files)
     return files
+
+
+def _medium(files: Mapping[str, str]) -> str:
+    """What a disk that these files were installed to is known by; other files may take it, as the spec says."""
+    digest = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        digest.update(f"{len(path)} {len(text)} {path}{text}".encode())
+    return f"{digest.hexdigest()}\n"
 
 
 def machine_packages(spec: Spec) -> tuple[str, ...]:

@@ -246,6 +246,10 @@ _INSTALLER: Rule = {
         },
         "network": _NETWORK,
         "finish": {"type": "string", "allowed": ["reboot", "poweroff"], "doc": "what comes after the installation"},
+        "reinstall": {
+            "type": "boolean",
+            "doc": "true to install unasked even where this very medium has finished before; otherwise it switches off",
+        },
     },
 }
 

@@ -98,6 +98,8 @@ class Installer:
         hostname: of the machine, with or without its domain; empty for the spec's name or what DHCP says.
         network: of the installer and of the machine.
         finish: what comes after the installation.
+        reinstall: True to install again to a disk that this very medium has finished; otherwise it says so, and the
+            machine is switched off.
     """
 
     locale: str = "en_US.UTF-8"
@@ -109,6 +111,7 @@ class Installer:
     hostname: str = ""
     network: Network = field(default_factory=Network)
     finish: Literal["reboot", "poweroff"] = "reboot"
+    reinstall: bool = False
 
 
 @dataclass(frozen=True, slots=True)

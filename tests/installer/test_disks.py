@@ -44,6 +44,20 @@ class Machine:
         fake_tool("readlink", 'echo "$2"')
         for name in ("sleep", "sync"):
             fake_tool(name, ":")
+        self._fake_tool, self._disks = fake_tool, disks
+
+    def mark(self, partition: str, medium: str) -> None:
+        """A disk has partitions, and one of them, the only FAT, holds what an installation leaves at its end."""
+        (self.folder / "esp").mkdir()
+        (self.folder / "esp" / "skyvyos-medium").write_text(medium)
+        disks = "".join(f"echo /dev/{name}\n" for name in self._disks)
+        parts = f"echo /dev/{partition}\necho /dev/sdz1\n"
+        self._fake_tool("list-devices", f'case "$1" in\ndisk) {disks};;\npartition) {parts};;\nesac')
+        self._fake_tool("modprobe", ":")
+        # mount -t vfat -o ro PARTITION FOLDER
+        mount = f'[ "$2 $4 $5" = "vfat ro /dev/{partition}" ] && cp {self.folder}/esp/* "$6"'
+        self._fake_tool("mount", mount)
+        self._fake_tool("umount", 'rm "$1"/*')
 
     def run(self, **settings: str) -> Outcome:
         (self.folder / "settings.env").write_text(
@@ -142,6 +156,33 @@ def test_refused(
     assert done.said.startswith("skyvypack: error: ")
     assert reason in done.said
     assert "nothing was written to any disk" in done.said
+
+
+@pytest.mark.parametrize(("disk", "partition"), [("sda", "sda2"), ("nvme0n1", "nvme0n1p2")])
+def test_a_medium_does_not_install_twice(tmp_path: Path, fake_tool: FakeTool, disk: str, partition: str) -> None:
+    """Firmware that prefers it starts it again: what the machine has become stays, and the console says the way out."""
+    machine = Machine(tmp_path, fake_tool, {disk: 8192})
+    machine.mark(partition, "one\n")
+    (tmp_path / "medium").write_text("one\n")
+    done = machine.run(DISKS=f"/dev/{disk}")
+    assert (done.code, done.answers, done.halted) == (1, {}, True)
+    assert f"/dev/{disk} was installed by this medium already: take it out" in done.said
+    assert "make another with installer: {reinstall: true}" in done.said
+
+
+@pytest.mark.parametrize(
+    ("partition", "left", "medium"),
+    [("sda2", "another\n", "one\n"), ("sdb2", "one\n", "one\n"), ("sda2", "one\n", "")],
+    ids=["by another medium", "to another disk", "reinstall"],
+)
+def test_installed_by_another(tmp_path: Path, fake_tool: FakeTool, partition: str, left: str, medium: str) -> None:
+    """The spec names the disk: a new medium takes it, whatever is on it, as does one that may install again."""
+    machine = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192})
+    machine.mark(partition, left)
+    if medium:
+        (tmp_path / "medium").write_text(medium)
+    done = machine.run(DISKS="/dev/sda")
+    assert (done.code, done.answers, done.halted) == (0, {"partman-auto/disk": "/dev/sda"}, False)
 
 
 def test_no_drivers(tmp_path: Path, fake_tool: FakeTool) -> None:

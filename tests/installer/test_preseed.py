@@ -192,6 +192,20 @@ class TestMachine:
         network = yaml.safe_load(files[f"{seed}/network-config"])
         assert network["ethernets"]["first"]["addresses"] == ["192.0.2.10/24"]
 
+    def test_a_medium_knows_its_own_work(self) -> None:
+        """Only one that wipes unasked has a mark, the same for the same spec, another for another one."""
+
+        def mark(wish: Installer, version: str = "1.0.0") -> str | None:
+            files = installer.machine_files(replace(SPEC, version=version, installer=wish))
+            return files.get("installer/initrd/skyvyos/medium")
+
+        named = Installer(disks=("/dev/sda",))
+        assert mark(named)
+        assert mark(named) == mark(named)
+        assert mark(named) != mark(named, "1.0.1")
+        assert mark(Installer()) is None
+        assert mark(replace(named, reinstall=True)) is None
+
     def test_example(self) -> None:
         """examples/machine.yaml asks before it wipes, mirrors the network in the seed, and has swap on LVM."""
         files = installer.machine_files(load(Path(__file__).parents[2] / "examples" / "machine.yaml"))

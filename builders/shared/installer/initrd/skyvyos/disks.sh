@@ -5,6 +5,7 @@
 #   COUNT     how many are needed
 #   LEAST     MiB a disk must have
 #   ATTENDED  yes when a person can be asked
+# A file `medium` beside it is what a disk is marked with once it is installed, see install.sh: it is then left alone.
 set -u
 here=${SKYVYOS_FOLDER:-/skyvyos}
 # shellcheck source=/dev/null
@@ -119,6 +120,28 @@ for disk in $chosen; do
     size=$(mebibytes "$disk")
     [ "$size" -ge "$LEAST" ] || refuse "the disk $disk has $size MiB, and $LEAST MiB are needed"
 done
+
+# Firmware that prefers the medium would have it install again and again, and lose what the machine has become.
+finished() {
+    found=1
+    folder=$root/run/skyvyos-esp
+    mkdir -p "$folder"
+    modprobe -a vfat nls_cp437 nls_ascii nls_utf8 2> /dev/null
+    for partition in $(list-devices partition); do
+        case "$partition" in "$1"[0-9]* | "$1"p[0-9]*) ;; *) continue ;; esac
+        mount -t vfat -o ro "$partition" "$folder" 2> /dev/null || continue
+        ! cmp -s "$here/medium" "$folder/skyvyos-medium" || found=0
+        umount "$folder"
+    done
+    return "$found"
+}
+
+if [ -e "$here/medium" ]; then
+    for disk in $chosen; do
+        ! finished "$disk" || refuse "$disk was installed by this medium already: take it out. To install there again, \
+make another with installer: {reinstall: true} in the spec"
+    done
+fi
 
 debconf-set partman-auto/disk "$chosen"
 if [ "$LAYOUT" = raid1 ]; then

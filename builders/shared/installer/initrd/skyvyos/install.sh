@@ -96,4 +96,7 @@ if [ "$OFFLINE" = yes ]; then
     rm -f "$sources/skyvyos.sources"
     cp "$here/debian.sources" "$sources/debian.sources"
 fi
+# Last of all: what died half-way is begun anew.
+[ ! -e "$here/medium" ] || cp "$here/medium" /target/boot/efi/skyvyos-medium
+sync
 say "installed"
