@@ -329,6 +329,9 @@ def test_shell_gives_code_output_and_errors_apart(shell):
     """As testinfra's own backends do, for text, bytes and quotes of any kind, through one process."""
     done = shell.host.run("printf 'grün\\n%%s' %s; printf \"it's\" >&2; exit 3", "a 'b' $c")
     assert (done.rc, done.stdout, done.stderr) == (3, "grün\na 'b' $c", "it's")
+    for script, found in (("exit 4", (4, "", "")), ("echo out", (0, "out\n", "")), ("echo err >&2", (0, "", "err\n"))):
+        done = shell.host.run(script)
+        assert (done.rc, done.stdout, done.stderr) == found
     assert shell.host.check_output("echo $PPID") == shell.host.check_output("echo $PPID")
     assert shell.host.file("/etc/passwd").is_file
     assert shell.host.check_output("printf 'a\\200b'") == "a\ufffdb"

@@ -13,6 +13,14 @@ def number(spec):
     return "8.4" if spec.release_number >= 13 else "8.2"
 
 
+def get(host, path):
+    """What nginx answers over TLS: head, an empty line, body."""
+    request = f"printf 'GET {path} HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n'"
+    # Not Python, which loads its libraries for two seconds on an emulated machine.
+    answer = host.run(f"{request} | openssl s_client -quiet -connect 127.0.0.1:443 2>/dev/null").stdout
+    return answer.replace("\r\n", "\n")
+
+
 @pytest.fixture(scope="module")
 def page(host):
     """What a page says of itself, through nginx."""
@@ -20,10 +28,8 @@ def page(host):
     keys = ", ".join(f"'{key}' => ini_get('{key}')" for key in KEYS)
     php = f"<?php echo json_encode(['version' => PHP_VERSION, 'extensions' => get_loaded_extensions(), {keys}]);"
     host.check_output(f"cat >{path} <<'END'\n{php}\nEND")
-    get = "import ssl, urllib.request as u; c = ssl._create_unverified_context(); "
-    get += "print(u.urlopen('https://127.0.0.1/skyvyos-contract.php', context=c).read().decode())"
     try:
-        return json.loads(host.check_output(f'python3 -c "{get}"'))
+        return json.loads(get(host, "/skyvyos-contract.php").partition("\n\n")[2])
     finally:
         host.run(f"rm -f {path}")
 
@@ -60,6 +66,4 @@ def test_processes_follow_the_memory(host, settings, number):
 @pytest.mark.requirement("PHP-1")
 def test_only_files_that_are_there_reach_php(host):
     """A made-up page is refused by nginx."""
-    get = "import ssl, urllib.request as u; c = ssl._create_unverified_context(); "
-    get += "u.urlopen('https://127.0.0.1/index.html/skyvyos-contract.php', context=c)"
-    assert "HTTP Error 404" in host.run(f'python3 -c "{get}"').stderr
+    assert " 404 " in get(host, "/index.html/skyvyos-contract.php").splitlines()[0]
