@@ -127,8 +127,15 @@ def test_the_initramfs_has_every_targets_drivers(layer: layers.Layer) -> None:
     """Disks of VMware, Hyper-V, SATA, IDE and KVM are found before root is mounted; NVMe is in the kernel itself."""
     # trixie puts modules, which are compressed already, into an archive that is not.
     archive = layer.initrd.read_bytes()
-    for module in ("vmw_pvscsi", "hv_storvsc", "ahci", "ata_piix", "virtio_scsi", "virtio_blk"):
+    for module in ("vmw_pvscsi", "hv_storvsc", "ahci", "ata_piix", "virtio_scsi", "virtio_blk", "vmxnet3", "ena"):
         assert f"/{module}.ko".encode() in archive, module
+
+
+def test_no_driver_is_loaded_where_its_device_is_not(raw: Path) -> None:
+    """initramfs-tools loads what its file of modules names, at every boot; ours are in the initramfs by a hook."""
+    named = debugfs(raw, "cat /etc/initramfs-tools/modules").splitlines()
+    assert [line for line in named if line.strip() and not line.startswith("#")] == []
+    assert "Mode:  0755" in debugfs(raw, "stat /etc/initramfs-tools/hooks/skyvyos-drivers")
 
 
 def test_packages_are_listed_with_version_and_size(layer: layers.Layer) -> None:

@@ -62,11 +62,18 @@ share() {
     done
 }
 
-# --drivers TREE: what every target's disks and network cards need, for whatever machine the initramfs boots on.
+# --drivers TREE: what every target's disks and network cards need is in the initramfs, whatever machine it is made on. A
+# hook, not a line for each in initramfs-tools' `modules`: those are all loaded at every boot, these when their device is.
 drivers() {
-    mkdir -p "$1/etc/initramfs-tools"
-    printf '%s\n' ext4 virtio_pci virtio_blk virtio_scsi virtio_net nvme ahci ata_piix sd_mod sr_mod \
-        vmw_pvscsi vmxnet3 hv_vmbus hv_storvsc hv_netvsc ena > "$1/etc/initramfs-tools/modules"
+    mkdir -p "$1/etc/initramfs-tools/hooks"
+    cat > "$1/etc/initramfs-tools/hooks/skyvyos-drivers" << 'END'
+#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules ext4 virtio_pci virtio_blk virtio_scsi virtio_net nvme ahci ata_piix sd_mod sr_mod \
+    vmw_pvscsi vmxnet3 hv_vmbus hv_storvsc hv_netvsc ena
+END
+    chmod 0755 "$1/etc/initramfs-tools/hooks/skyvyos-drivers"
 }
 
 # --repositories TREE: vendors' repositories, and pins that let nothing but their own packages come from them.
