@@ -158,7 +158,9 @@ class Machine:
             words += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={_escaped(self.seed.resolve())}"]
             words += ["-device", "virtio-blk-pci,drive=seed"]
         words += ["-netdev", f"user,id={NETWORK},ipv4=on,ipv6=on"]
-        words += ["-device", f"{hardware.card},netdev={NETWORK},romfile=", "-device", "virtio-rng-pci", "-vga", "std"]
+        words += ["-device", f"{hardware.card},netdev={NETWORK},romfile=", "-device", "virtio-rng-pci"]
+        # A small screen: under UEFI the kernel draws each line that it prints, for which an emulated one takes seconds.
+        words += ["-device", "VGA,xres=640,yres=480"]
         words += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
         # Relative, because a socket's path has at most 107 bytes; QEMU runs in the folder.
         words += ["-qmp", f"unix:{SOCKET},server=on,wait=off"]
