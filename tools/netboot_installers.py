@@ -16,22 +16,22 @@ from pathlib import Path
 
 from skyvypack import command, mirrors, pool
 from skyvypack.errors import SkyvypackError
-from skyvypack.recipe import apt_sources
 from skyvypack.spec import Spec
 
 RELEASES = {"bookworm": 12, "trixie": 13}
-_DEFAULT = ("http://deb.debian.org/debian", "http://deb.debian.org/debian-security")
 
 
 def fetch(suite: str, folder: Path) -> Path:
     """One installer's package, in a folder.
 
     Raises:
-        SkyvypackError: the mirror cannot be read, or has no such package.
+        SkyvypackError: this host's apt names no archive of Debian's, or it cannot be read or has no such package.
     """
     package = f"debian-installer-{RELEASES[suite]}-netboot-amd64"
     spec = Spec("netboot", "1.0.0", suite, ())
-    text = mirrors.sources(spec).text or apt_sources(suite, *_DEFAULT, "")
+    text = mirrors.sources(spec).text
+    if not text:
+        raise SkyvypackError("this host's apt names no archive of Debian's", "set SKYVYPACK_TEST_INSTALLER")
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "debs").mkdir()
         apt = pool.apt_get(spec, text, Path(work), Path(work) / "debs")

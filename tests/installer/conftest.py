@@ -15,9 +15,6 @@ import upstream
 from mirror import Source
 from vendor_repository import Key
 
-from skyvypack import mirrors
-from skyvypack.spec import Spec
-
 INSTALLERS = [Path(name) for name in os.environ.get("SKYVYPACK_TEST_INSTALLER", "").split(os.pathsep) if name]
 
 
@@ -49,9 +46,7 @@ class Prepared:
 
 def prepare(source: Source, kept: Path, folder: Path) -> Prepared:
     """What the mirror in use lacks of a netboot installer is made and told; skips the test where it cannot be."""
-    archives = mirrors.sources(Spec("any", "1.0.0", source.release, ())).archives
-    main = upstream.Upstream(archives[0][0], kept)
-    security = upstream.Upstream(next(url for url, suite in archives if suite.endswith("-security")), kept)
+    main, security = (upstream.Upstream(url, kept) for url in upstream.in_use(source.release))
     netboot = mirror.Netboot.read(source.path, folder / "netboot")
     key = Key(folder / "gpg")
     overlay = mirror.Overlay(source.release, main, netboot, folder / "mirror", key)

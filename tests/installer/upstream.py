@@ -16,6 +16,9 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from skyvypack import mirrors
+from skyvypack.spec import Spec
+
 _PATIENCE = 60
 _TRIES = 3
 
@@ -57,6 +60,12 @@ class Upstream:
 
     def _address(self, path: str) -> str:
         return f"{self.url}/{urllib.parse.quote(path)}"
+
+
+def in_use(release: str) -> tuple[str, str]:
+    """URLs of the main archive and of that of security updates that this host's apt installs a release from."""
+    archives = mirrors.sources(Spec("any", "1.0.0", release, ())).archives
+    return archives[0][0], next(url for url, suite in archives if suite.endswith("-security"))
 
 
 class _Handler(BaseHTTPRequestHandler):
