@@ -103,7 +103,6 @@ def test_both_clones_live_their_whole_life(run):
         ("first boot", "clone", "boots by uefi from nvme"),
         ("first boot", "clone", "cloud-init applied the first-boot user-data"),
         ("first boot", "clone", "has an identity of its own"),
-        ("first boot", "toy", "test_toy"),
         ("after reboot", "clone", "boots again by uefi from nvme"),
         ("after reboot", "clone", "keeps its identity"),
         ("after reboot", "toy", "test_toy"),

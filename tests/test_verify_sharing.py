@@ -15,6 +15,7 @@ from skyvypack.verify.contract import Contract, Phase
 from skyvypack.verify.outside import Clone
 
 DATA = Path(__file__).parent / "contracts"
+SHORT = ["sharing test_short", "sharing test_boot"]
 LONG = ["sharing test_long[1]", "sharing test_long[2]", "trying test_first", "trying test_second"]
 
 
@@ -45,8 +46,8 @@ def sharing(tmp_path: Path) -> list[Contract]:
 def test_clones_share_what_one_of_them_is_enough_for(sharing: list[Contract]) -> None:
     """What one clone has shown the other leaves, without a complaint about a role that has nothing left to show."""
     one, two = sharing
-    assert shown(one) == ["sharing test_short", *LONG], "as it booted first, then what is tried on it"
-    assert shown(two) == ["sharing test_short"]
+    assert shown(one) == [*SHORT, *LONG], "as it booted first, then what is tried on it"
+    assert shown(two) == SHORT
 
 
 def test_clones_meet_in_the_middle(sharing: list[Contract]) -> None:
@@ -54,10 +55,17 @@ def test_clones_meet_in_the_middle(sharing: list[Contract]) -> None:
     one, two = sharing
     taken = one.spec.roles[1].folder.resolve() / "test_contract.py"
     (one.claims / hashlib.sha256(f"{taken}\ntest_first".encode()).hexdigest()).touch()
-    assert shown(two) == ["sharing test_short", "trying test_second", "sharing test_long[1]", "sharing test_long[2]"]
+    assert shown(two) == [*SHORT, "trying test_second", "sharing test_long[1]", "sharing test_long[2]"]
 
 
 def test_a_clone_alone_shows_everything(tmp_path: Path) -> None:
     """Without another clone nothing is left out; what is tried on it waits until nothing else is to be judged."""
-    assert shown(contract(tmp_path / "one", last=False)) == ["sharing test_short"]
-    assert shown(contract(tmp_path / "again", "after reboot")) == ["sharing test_short", *LONG]
+    assert shown(contract(tmp_path / "one", last=False)) == SHORT
+    assert shown(contract(tmp_path / "again", "after reboot")) == [*SHORT, *LONG]
+
+
+def test_a_clone_that_restarts_is_judged_afterwards(sharing: list[Contract]) -> None:
+    """The other clone shows its first boot; what hangs on firmware, disk or restart it shows on each boot itself."""
+    _, two = sharing
+    assert shown(replace(two, last=False, folder=two.folder / "first")) == ["sharing test_boot"]
+    assert shown(replace(two, phase="after reboot", folder=two.folder / "second"))[:2] == SHORT

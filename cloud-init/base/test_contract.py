@@ -80,6 +80,7 @@ def test_the_system_says_what_it_is(host, spec, settings, os_release):
     assert diverted != "/etc/os-release", "an update of base-files would overwrite it"
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("BAS-4")
 def test_root_is_ext4_with_a_journal_without_atime_and_fills_the_disk(host):
     """The root filesystem is ext4 with a journal, mounted noatime, and its partition reaches the end of the disk."""
@@ -95,6 +96,7 @@ def test_root_is_ext4_with_a_journal_without_atime_and_fills_the_disk(host):
     assert partition - int(blocks[0]) * int(blocks[1]) < 0.1 * partition, "the filesystem does not fill its partition"
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("BAS-5")
 def test_tmp_is_cleared_on_boot(host):
     """Nothing in /tmp is older than this boot; a file is left there for the boot after this one to clear."""
@@ -123,6 +125,7 @@ def test_kernel_has_the_drivers_of_every_target(host):
     assert "tty0" in consoles
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("BAS-7")
 def test_the_clone_has_an_identity_and_nothing_of_the_build(host):
     """A machine-id of its own, and no account, key, sudoers entry or history of the build."""
@@ -162,6 +165,7 @@ def test_every_enabled_unit_has_a_reason(host, spec, services):
     assert enabled & (set(services.disable) | set(services.mask)) == set()
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("SRV-1")
 def test_the_system_runs_and_nothing_failed(host, services):
     """Boot is finished, no unit failed, and every service a role enables to stay up is up."""
@@ -180,6 +184,7 @@ def test_the_system_runs_and_nothing_failed(host, services):
     assert dead == []
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("SRV-1")
 def test_the_boot_is_over_and_timed(host):
     """systemd-analyze tells how long kernel and services took."""

@@ -109,6 +109,7 @@ def test_a_scan_of_every_port_finds_those_asked_for(host, neighbour, settings, p
     assert served <= found <= served | allowed
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("FW-1")
 def test_the_ports_asked_for_answer_from_outside(clone, ports):
     """Through the machine's own network card."""

@@ -1,6 +1,5 @@
 """The contract of role info."""
 
-import itertools
 import json
 
 import pytest
@@ -37,9 +36,12 @@ def test_it_takes_less_than_two_seconds(host):
     """Both forms, timed on the machine itself; the best of a few tries, as its host may be busy with others."""
     host.run("skyvy-info")
     for command in ("skyvy-info", "skyvy-info --json"):
-        timed = f"for n in 1 2 3 4; do date +%s.%N; {command} >/dev/null; done; date +%s.%N"
-        times = [float(time) for time in host.check_output(timed).split()]
-        assert min(end - begin for begin, end in itertools.pairwise(times)) < 2, command
+        timed = f"date +%s.%N; {command} >/dev/null; date +%s.%N"
+        times = []
+        while min(times, default=2.0) >= 2 and len(times) < 4:
+            begin, end = map(float, host.check_output(timed).split())
+            times.append(end - begin)
+        assert min(times) < 2, command
 
 
 @pytest.mark.once

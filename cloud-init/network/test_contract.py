@@ -5,6 +5,7 @@ import json
 import pytest
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("NET-1")
 def test_a_card_has_an_address_by_networkd(host):
     """systemd-networkd configured a card and gave it an address; nothing else manages cards."""

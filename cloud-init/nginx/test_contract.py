@@ -112,6 +112,7 @@ def test_tls_is_1_2_or_1_3_with_http_2(host, settings):
     assert "Cipher is (NONE)" in talk("-tls1_1 -cipher DEFAULT@SECLEVEL=0")
 
 
+@pytest.mark.each_boot
 @pytest.mark.requirement("NGX-1", "BAS-7")
 def test_the_first_certificate_is_of_this_machine(host):
     """It was made on first boot for the machine's name, and only root reads its key."""

@@ -25,6 +25,8 @@ FILE = "test_contract.py"
 TEST_SECONDS = 30.0
 RUN_SECONDS = 240.0
 _TAIL = 25
+# What pytest answers when it ran to its end; 5, when there was nothing to run: all is left to another run.
+_ENDED = (0, 1, 5)
 _INI = """\
 [pytest]
 python_files = test_contract.py
@@ -44,9 +46,10 @@ class Contract:
         root_shell: command line that starts a root shell on the clone.
         cwd: working folder of the run, where ssh finds its open connection.
         scale: of the deadlines.
-        last: whether no other run follows on this clone: the tests marked ``once`` are for its last one.
-        claims: a folder in which the clones of one template say which of those they have taken; None for a clone that
-            is alone.
+        last: whether no other run follows on this clone: the tests marked ``once`` are for its last one and, when there
+            is another clone, which shows the first boot, all but those marked ``each_boot``.
+        claims: a folder in which the clones of one template say which of those marked ``once`` they have taken; None
+            for a clone that is alone.
         backwards: take those from their end.
     """
 
@@ -76,7 +79,7 @@ class Contract:
                     trouble = f"the contract was stopped: no end after {RUN_SECONDS * self.scale:.0f} s"
                     break
                 yield
-        if not trouble and process.returncode not in (0, 1):
+        if not trouble and process.returncode not in _ENDED:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:])
             trouble = f"pytest gave up (exit code {process.returncode}):\n{tail}"
         return self._checks(trouble)

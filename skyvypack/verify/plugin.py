@@ -39,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once: long, not changed by firmware or reboot: run on one clone, at the end of its life"
     )
+    config.addinivalue_line(
+        "markers", "each_boot: changed by firmware, disk or restart: run on every boot of each clone"
+    )
     config.pluginmanager.register(Recorder(Path(facts["record"]), facts["roles"], facts["test_seconds"]))
     claims = Path(facts["claims"]) if facts["claims"] else None
     config.pluginmanager.register(Sharing(claims, backwards=facts["backwards"]))
@@ -68,10 +71,9 @@ class Recorder:
         return {"role": self._roles[item.path.parent], "test": item.name, "requirements": sorted(ids)}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out what is for the end of the clone's life."""
-        if config.stash[_FACTS]["last"]:
-            return
-        spared = [item for item in items if item.get_closest_marker("once")]
+        """Leave out what is for the end of the clone's life, and what another clone shows of this phase."""
+        facts = config.stash[_FACTS]
+        spared = [item for item in items if _spared(item, last=facts["last"], alone=not facts["claims"])]
         for item in spared:
             self._write("spared", self._identity(item))
         config.hook.pytest_deselected(items=spared)
@@ -116,6 +118,13 @@ class Recorder:
         """Let no test hold up the others."""
         with _alarm(self._seconds):
             return (yield)
+
+
+def _spared(item: pytest.Item, *, last: bool, alone: bool) -> bool:
+    """Whether a test is left to a later run on this clone or, when it is not alone, to another clone."""
+    if last or item.get_closest_marker("each_boot"):
+        return False
+    return not alone or item.get_closest_marker("once") is not None
 
 
 class Sharing:

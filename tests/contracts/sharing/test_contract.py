@@ -12,4 +12,10 @@ def test_long(number):
 
 @pytest.mark.requirement("TOY-2")
 def test_short():
-    """Every clone shows this."""
+    """A clone shows this where it is judged as a whole."""
+
+
+@pytest.mark.each_boot
+@pytest.mark.requirement("TOY-2")
+def test_boot():
+    """Every clone shows this on every boot."""
