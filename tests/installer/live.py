@@ -25,7 +25,8 @@ systemctl list-units --no-legend --plain --type=service,socket,timer,mount --sta
 # Counters, names and what the kernel makes of the moment, the machine's size and its clock; nobody sets them.
 _OF_THE_MOMENT = re.compile(
     r"running (fs\.(dentry|file-nr|inode|quota|epoll)|kernel\.(random\.|ns_last|pty\.nr|hostname|sched_domain|"
-    r"threads-max|perf_event_max_sample_rate|perf_cpu)|net\.netfilter\.nf_conntrack_count|vm\.(min_free|lowmem))"
+    r"threads-max|perf_event_max_sample_rate|perf_cpu)|net\.netfilter\.nf_conntrack_count|net\.ipv4\.tcp_fastopen_key|"
+    r"vm\.(min_free|lowmem|user_reserve))"
     r"|active (user|session|run-|systemd-fsck|blockdev)|port udp .*:546|port \S+ \[fe80"
 )
 
