@@ -22,11 +22,13 @@ systemctl list-unit-files --no-legend --plain | awk '{ print "unit file " $1 "\t
 systemctl list-units --no-legend --plain --type=service,socket,timer,mount --state=active |
     awk '{ print "active " $1 "\t" $3 }'
 """
-# Counters, names and what the kernel makes of the moment, the machine's size and its clock; nobody sets them.
+# Counters, names and what the kernel makes of the moment, of the memory that is free early in a boot and of the clock;
+# nobody sets them, and what a file sets is among the facts that are read offline.
 _OF_THE_MOMENT = re.compile(
-    r"running (fs\.(dentry|file-nr|inode|quota|epoll)|kernel\.(random\.|ns_last|pty\.nr|hostname|sched_domain|"
-    r"threads-max|perf_event_max_sample_rate|perf_cpu)|net\.netfilter\.nf_conntrack_count|net\.ipv4\.tcp_fastopen_key|"
-    r"vm\.(min_free|lowmem|user_reserve))"
+    r"running (fs\.(dentry|file-nr|inode|quota|epoll|fanotify\.max_user_marks|inotify\.max_user_watches)|"
+    r"kernel\.(random\.|ns_last|pty\.nr|hostname|sched_domain|threads-max|perf_event_max_sample_rate|perf_cpu)|"
+    r"net\.(netfilter\.nf_conntrack_count|ipv4\.(tcp_fastopen_key|(tcp|udp)_mem))|"
+    r"user\.max_|vm\.(min_free|lowmem|user_reserve))"
     r"|active (user|session|run-|systemd-fsck|blockdev)|port udp .*:546|port \S+ \[fe80"
 )
 
