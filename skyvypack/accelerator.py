@@ -57,6 +57,19 @@ class Accelerator:
     qemu_args: tuple[str, ...]
     scale: float
 
+    def cpus(self, wanted: int, guests: int) -> int:
+        """Virtual CPUs of each of several guests that run at the same time.
+
+        Args:
+            wanted: of each guest.
+            guests: how many there are.
+
+        Returns:
+            With KVM what is wanted. Translated CPUs spend it spinning when they wait for one of their own that has to
+            wait for a processor (ADR 8), so without it at most each guest's share of this host's.
+        """
+        return wanted if self.name == "kvm" else max(1, min(wanted, (os.cpu_count() or 1) // guests))
+
 
 def choose(kernel: Path | None, wish: Wish = "auto", *, cache: Path) -> Accelerator:
     """Choose the accelerator; asks the host at most once for each kernel, QEMU and boot.

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from skyvypack import accelerator
-from skyvypack.accelerator import choose, qemu_version
+from skyvypack.accelerator import Accelerator, choose, qemu_version
 from skyvypack.errors import InputError, ToolMissing
 
 VERSION = """case "$*" in *--version*) echo 'QEMU emulator version 7.2.22 (Debian 1:7.2)'; exit 0 ;; esac
@@ -134,3 +134,15 @@ def test_old_qemu_is_refused(fake_tool, says):
 def test_installed_qemu_names_its_version():
     """The version of the real QEMU is understood."""
     assert int(qemu_version().split(".")[0]) >= accelerator.OLDEST_QEMU
+
+
+def test_translated_guests_divide_the_processors(monkeypatch):
+    """Side by side they get their share, and one at least; with KVM, and alone, what they want."""
+    kvm, tcg = (Accelerator(name, "test", (), 1.0) for name in ("kvm", "tcg"))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert kvm.cpus(4, 2) == 4
+    assert tcg.cpus(4, 2) == 2
+    assert tcg.cpus(1, 2) == 1
+    assert tcg.cpus(8, 1) == 4
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert tcg.cpus(2, 2) == 1

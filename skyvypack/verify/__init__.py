@@ -63,7 +63,8 @@ def verify(
     with runs.run_folder(cache) as run:
         claims = run / "claims"
         claims.mkdir()
-        common = (accelerator, progress or Progress(), claims if len(firmware) > 1 else None)
+        cpus = accelerator.cpus(spec.machine.cpus, len(firmware))
+        common = (accelerator, progress or Progress(), claims if len(firmware) > 1 else None, cpus)
         lives = [
             Life(spec, disk, one, run / one, *common, reboots=one == firmware[-1], powers_off=one == firmware[0])
             for one in firmware
