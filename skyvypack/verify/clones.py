@@ -49,7 +49,8 @@ class Life:
         progress: told of each stage.
         claims: where this and the other clones say who shows what one of them is enough for.
         cpus: its virtual CPUs.
-        reboots: whether it is rebooted and judged again; it comes to those tests later, and takes them from their end.
+        reboots: whether it is rebooted and judged again; it comes to those tests later. Who comes first takes them from
+            their end: the longest are those of what a spec names last, and nobody should be left with them.
         powers_off: whether its power button is pressed in the end; otherwise the plug is pulled.
     """
 
@@ -141,7 +142,7 @@ class Life:
             scale=self.accelerator.scale,
             last=last,
             claims=self.claims,
-            backwards=self.reboots,
+            backwards=not self.reboots,
         )
         with self._stage(f"contract, {phase}"):
             self.judge.checks += yield from contract.running()
