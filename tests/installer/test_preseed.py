@@ -176,6 +176,15 @@ class TestRecipe:
         assert root.split()[2:4] == ["-1", "ext4"]
         assert "options/noatime{ noatime }" in root
 
+    def test_encrypted_volume_is_made_by_the_partitioner(self) -> None:
+        """A volume group that a recipe names on an encrypted volume the partitioner does not find: it has no recipe."""
+        text = installer.machine_files(replace(SPEC, installer=Installer(encrypt=True)))[
+            "installer/initrd/skyvyos/recipe"
+        ]
+        assert "crypto" not in text
+        assert "vg" not in text.split(":", 1)[1]
+        assert "$lvmok{ } lv_name{ root }" in text
+
 
 class TestMachine:
     def test_first_boot_configures_and_lets_the_user_in(self) -> None:
