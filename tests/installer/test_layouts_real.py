@@ -112,14 +112,14 @@ def partition(image: Path, disks: Sequence[Path], source: Source, *, uefi: bool)
     return console.read_text(errors="replace")
 
 
-def content(disk: Path) -> dict[str, str]:
-    """Types of the partitions with what blkid finds in each."""
+def content(disk: Path) -> list[tuple[str, str]]:
+    """Each partition's type, and what blkid finds in it."""
     table = json.loads(command.run(["sfdisk", "--json", disk]).stdout)["partitiontable"]
-    found = {}
+    found = []
     for one in table["partitions"]:
         argv = ["blkid", "-p", "-o", "value", "-s", "TYPE", "-O", str(one["start"] * table["sectorsize"])]
         argv += ["-S", str(one["size"] * table["sectorsize"]), str(disk)]
-        found[one["type"]] = command.run(argv, check=False).stdout.strip()
+        found.append((one["type"], command.run(argv, check=False).stdout.strip()))
     return found
 
 
@@ -129,8 +129,8 @@ def test_partitioned_as_wished(tmp_path: Path, source: Source, layout: Layout) -
     disks = [tmp_path / f"disk{number}.raw" for number in range(layout.disks)]
     partition(make(source, layout, tmp_path / "installer"), disks, source, uefi=layout.uefi)
     for disk in disks:
-        found = content(disk)
-        assert "21686148-6449-6E6F-744E-656564454649" in found, "a BIOS boot partition"
-        assert "vfat" in found.values(), "an EFI system partition"
-        assert layout.root in found.values()
-        assert ("ext4" in found.values()) == (layout.root in ("LVM2_member", "crypto_LUKS")), "/boot of its own"
+        kinds, formats = zip(*content(disk), strict=True)
+        assert "21686148-6449-6E6F-744E-656564454649" in kinds, "a BIOS boot partition"
+        assert "vfat" in formats, "an EFI system partition"
+        assert layout.root in formats
+        assert ("ext4" in formats) == (layout.root in ("LVM2_member", "crypto_LUKS")), "/boot of its own"
