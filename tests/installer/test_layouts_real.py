@@ -129,8 +129,8 @@ def test_partitioned_as_wished(tmp_path: Path, source: Source, layout: Layout) -
     disks = [tmp_path / f"disk{number}.raw" for number in range(layout.disks)]
     partition(make(source, layout, tmp_path / "installer"), disks, source, uefi=layout.uefi)
     for disk in disks:
-        kinds, formats = zip(*content(disk), strict=True)
+        kinds, formats = zip(*(found := content(disk)), strict=True)
         assert "21686148-6449-6E6F-744E-656564454649" in kinds, "a BIOS boot partition"
-        assert "vfat" in formats, "an EFI system partition"
+        assert ("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "vfat") in found, "an EFI system partition"
         assert layout.root in formats
         assert ("ext4" in formats) == (layout.root in ("LVM2_member", "crypto_LUKS")), "/boot of its own"
