@@ -137,7 +137,7 @@ def test_installed_qemu_names_its_version():
 
 
 def test_translated_guests_divide_the_processors(monkeypatch):
-    """Side by side they get their share, and one at least; with KVM, and alone, what they want."""
+    """They get their share, one at least, and never more than the host has; with KVM, what they want."""
     kvm, tcg = (Accelerator(name, "test", (), 1.0) for name in ("kvm", "tcg"))
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert kvm.cpus(4, 2) == 4

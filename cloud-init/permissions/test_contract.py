@@ -46,12 +46,15 @@ def test_nothing_is_writable_by_everybody_or_belongs_to_nobody(host):
     # owner, or compares each with every number that it is given.
     skipped = "find / -xdev \\( -path /var/lib/docker -o -path /var/lib/containerd \\) -prune -o"
     script = f"""
-        {skipped} \\( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 \\) -printf 'open %p\n' \\
-            -o -printf '%U %G\n' | awk '!seen[$0]++'
+        {{ {skipped} \\( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 \\) -printf 'open %p\n' \\
+            -o -printf '%U %G\n' || echo incomplete; }} | awk '!seen[$0]++'
     """
     users, groups = (numbers(host, database) for database in ("passwd", "group"))
     foreign = []
-    for line in host.check_output(script).splitlines():
+    lines = host.check_output(script).splitlines()
+    assert "0 0" in lines, "nothing was looked at"
+    assert "incomplete" not in lines, "not everything could be looked at"
+    for line in lines:
         first, _, rest = line.partition(" ")
         assert first != "open", f"writable by everybody: {rest}"
         if first not in users or rest not in groups:

@@ -48,7 +48,7 @@ class Life:
         accelerator: how it runs.
         progress: told of each stage.
         claims: where this and the other clones say who shows what one of them is enough for.
-        cpus: its virtual CPUs.
+        cpus: its virtual CPUs; None for the spec's.
         reboots: whether it is rebooted and judged again; it comes to those tests later. Who comes first takes them from
             their end: the longest are those of what a spec names last, and nobody should be left with them.
         powers_off: whether its power button is pressed in the end; otherwise the plug is pulled.
@@ -61,7 +61,7 @@ class Life:
     accelerator: Accelerator
     progress: Progress
     claims: Path | None = None
-    cpus: int = 2
+    cpus: int | None = None
     reboots: bool = True
     powers_off: bool = True
     judge: Judge = field(init=False)
@@ -101,6 +101,7 @@ class Life:
         hostname = f"{self.spec.name}-{self.firmware}"
         user_data = first_boot_user_data(self.spec, hostname=hostname, users=users)
         meta_data = {"instance-id": f"{hostname}-{self.folder.parent.name}", "local-hostname": hostname}
+        wish = self.spec.machine
         return Machine(
             self.firmware,
             self.disk,
@@ -108,7 +109,7 @@ class Life:
             accelerator=self.accelerator,
             access=Access(USER, key, ssh_port(self.spec)),
             seed=seed.make(self.folder, user_data, yaml.safe_dump(meta_data)),
-            hardware=Hardware(self.firmware, _BUSES[self.firmware], self.cpus, self.spec.machine.memory, room=1),
+            hardware=Hardware(self.firmware, _BUSES[self.firmware], self.cpus or wish.cpus, wish.memory, room=1),
         )
 
     def _first_boot(self, machine: Machine, stack: ExitStack) -> Waiting[None]:
