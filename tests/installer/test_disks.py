@@ -117,6 +117,17 @@ def test_file_systems_have_the_features_of_a_baked_one(tmp_path: Path, fake_tool
     assert "features = has_journal,metadata_csum,64bit\n" in defaults.read_text()
 
 
+def test_an_efi_system_partition_has_its_type_under_bios_too(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """The partitioner's hook that gives it the type no longer ends where the machine was booted by BIOS."""
+    machine = Machine(tmp_path, fake_tool, {"vda": 8192})
+    hook = tmp_path / "root" / "lib" / "partman" / "update.d" / "21efi_sync_flag"
+    hook.parent.mkdir(parents=True)
+    rest = 'set -e\n\nif [ "$fs" = free ]; then\n\texit 0\nfi\n'
+    hook.write_text(f"#!/bin/sh\n{rest}if [ ! -d /sys/firmware/efi ]; then\n\texit 0\nfi\n{rest}")
+    machine.run()
+    assert hook.read_text() == f"#!/bin/sh\n{rest}{rest}"
+
+
 def test_the_base_system_does_not_wait_for_the_disk(tmp_path: Path, fake_tool: FakeTool) -> None:
     """dpkg finds its setting on the new file system, where the installer removes it at its end."""
     Machine(tmp_path, fake_tool, {"vda": 8192}).run()

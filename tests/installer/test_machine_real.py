@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,13 +40,13 @@ sed -n 's/^URIs: //p' /etc/apt/sources.list.d/*.sources
 """
 
 
-def made(folder: Path, source: Source, *options: str) -> Path:
-    """The ISO that the verb makes from a spec which names the disk, and the key of its user beside it."""
+def made(folder: Path, source: Source, *options: str, disks: str = "disks: [/dev/vda]") -> Path:
+    """The ISO that the verb makes from a spec which names the disks, and the key of its user beside it."""
     _, public = seed.keypair(folder)
     (folder / "web.yaml").write_text(
         f"name: web\nversion: 1.0.0\ndebian: {source.release}\nroles: [base, ssh, network]\nmachine: {{disk: 8}}\n"
         f"users: [{{name: admin, sudo: true, ssh_authorized_keys: ['{public}']}}]\n{source.mirror}"
-        "installer: {disks: [/dev/vda], hostname: web1.example.org}\n"
+        f"installer: {{{disks}, hostname: web1.example.org}}\n"
     )
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     argv = [sys.executable, "-m", "skyvypack", "iso", "--spec", folder / "web.yaml", "--from", source.path]
@@ -55,21 +55,30 @@ def made(folder: Path, source: Source, *options: str) -> Path:
 
 
 @contextmanager
-def machine(image: Path, accelerator: Accelerator, *, uefi: bool, online: bool) -> Iterator[Link]:
-    """A machine with a disc, an empty disk and one that is none of its business, for as long as the block is open.
+def machine(
+    folder: Path, accelerator: Accelerator, disks: Sequence[Path], image: Path | None, *, uefi: bool, online: bool
+) -> Iterator[Link]:
+    """A machine with disks, and with a disc if an image is given, for as long as the block is open.
+
+    Args:
+        folder: with its user's key.
+        accelerator: of the machine's processors.
+        disks: raw images.
+        image: what is in its drive.
+        uefi: it boots by UEFI.
+        online: it reaches what is outside.
 
     Raises:
         AssertionError: in a wait of the link, when the machine ended, installed nothing, or took too long.
     """
-    folder = image.parent
-    console = folder / "console.log"
+    console = folder / f"console-{len(disks)}-{'disc' if image else 'disk'}.log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     argv = [QEMU, "-machine", "q35", *accelerator.qemu_args, "-smp", "2", "-m", "2048", "-display", "none"]
-    argv += ["-serial", f"file:{console}", "-cdrom", str(image), *(firmware(folder) if uefi else ())]
-    for name, size in (("disk", "8G"), ("other", "64M")):
-        command.run(["qemu-img", "create", "-q", "-f", "raw", folder / f"{name}.raw", size])
-        argv += ["-drive", f"file={folder / name}.raw,format=raw,if=virtio,cache=unsafe"]
+    argv += ["-serial", f"file:{console}", *(firmware(folder) if uefi else ())]
+    argv += ["-cdrom", str(image)] if image else []
+    for path in disks:
+        argv += ["-drive", f"file={path},format=raw,if=virtio,cache=unsafe"]
     network = "" if online else ",restrict=on"
     argv += ["-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22{network}"]
     with subprocess.Popen(argv) as qemu:
@@ -80,6 +89,13 @@ def machine(image: Path, accelerator: Accelerator, *, uefi: bool, online: bool) 
             yield link
         finally:
             qemu.send_signal(signal.SIGTERM)
+
+
+def empty(folder: Path, **sizes: str) -> list[Path]:
+    """New disks by name, with nothing on them."""
+    for name, size in sizes.items():
+        command.run(["qemu-img", "create", "-q", "-f", "raw", folder / f"{name}.raw", size])
+    return [folder / f"{name}.raw" for name in sizes]
 
 
 def checked(qemu: subprocess.Popen[bytes], console: Path) -> Callable[[float, str], None]:
@@ -95,12 +111,12 @@ def checked(qemu: subprocess.Popen[bytes], console: Path) -> Callable[[float, st
     return check
 
 
-def installed(image: Path, folder: Path, *, uefi: bool, online: bool) -> list[str]:
+def installed(image: Path, disks: Sequence[Path], *, uefi: bool, online: bool) -> list[str]:
     """Start the disc, wait until the machine has restarted as what the spec says, and give its facts."""
-    accelerator = choose(None, cache=folder)
+    accelerator = choose(None, cache=image.parent)
     began = time.monotonic()
     deadline = began + MINUTES * 60 * accelerator.scale
-    with machine(image, accelerator, uefi=uefi, online=online) as link:
+    with machine(image.parent, accelerator, disks, image, uefi=uefi, online=online) as link:
         try:
             while True:
                 for _ in link.connecting(deadline):
@@ -111,7 +127,9 @@ def installed(image: Path, folder: Path, *, uefi: bool, online: bool) -> list[st
                     break
                 time.sleep(5)
             sys.stderr.write(f"it is ready after {time.monotonic() - began:.0f} s\n")
-            return [state, *link.run(FACTS).stdout.split()]
+            facts = [state, *link.run(FACTS).stdout.split()]
+            link.run("sync")
+            return facts
         finally:
             link.close()
 
@@ -119,11 +137,32 @@ def installed(image: Path, folder: Path, *, uefi: bool, online: bool) -> list[st
 @pytest.mark.parametrize("kind", ["bios", "uefi"])
 def test_installs_itself(tmp_path: Path, source: Source, kind: str) -> None:
     """From the disc to the restarted machine nothing is asked, and no disk is touched that the spec does not name."""
-    facts = installed(made(tmp_path, source), tmp_path, uefi=kind == "uefi", online=True)
+    disks = empty(tmp_path, disk="8G", other="64M")
+    facts = installed(made(tmp_path, source), disks, uefi=kind == "uefi", online=True)
     assert facts[:7] == ["running", "web1", "/dev/vda3", "ext4", kind, "installed", source.release]
     (main,) = {line for line in source.mirror.split("'") if line.endswith("/debian")}
     assert facts[7:] == [main, f"{main}-security"]
-    assert not (tmp_path / "other.raw").read_bytes().strip(b"\0")
+    assert not disks[1].read_bytes().strip(b"\0")
+
+
+@pytest.mark.parametrize(("layout", "count", "root"), [("lvm", 1, "/dev/mapper/skyvyos-root"), ("raid1", 2, "/dev/md")])
+def test_starts_from_any_disk_by_any_firmware(
+    tmp_path: Path, source: Source, layout: str, count: int, root: str
+) -> None:
+    """What was installed under BIOS starts under UEFI too, and from the last of its disks alone."""
+    disks = empty(tmp_path, **{f"disk{number}": "8G" for number in range(count)})
+    names = ", ".join(f"/dev/vd{letter}" for letter in "ab"[:count])
+    image = made(tmp_path, source, disks=f"disks: [{names}], layout: {layout}")
+    state, host, mounted, kind, booted, *_ = installed(image, disks, uefi=False, online=True)
+    assert (state, host, kind, booted) == ("running", "web1", "ext4", "bios")
+    assert mounted.startswith(root)
+    accelerator = choose(None, cache=tmp_path)
+    with machine(tmp_path, accelerator, disks[-1:], None, uefi=True, online=True) as link:
+        for _ in link.connecting(time.monotonic() + MINUTES * 60 * accelerator.scale):
+            pass
+        _, again, _, booted, *_ = link.run(FACTS).stdout.split()
+        link.close()
+    assert (again, booted) == (mounted, "uefi")
 
 
 def test_installs_itself_offline(tmp_path: Path, disc: Source) -> None:
@@ -131,6 +170,7 @@ def test_installs_itself_offline(tmp_path: Path, disc: Source) -> None:
     # Said in the spec, so that what the machine is left with is known.
     main, security = in_use(disc.release)
     disc.mirror = f"mirror: {{main: '{main}', security: '{security}'}}\n"
-    facts = installed(made(tmp_path, disc, "--offline"), tmp_path, uefi=True, online=False)
+    image = made(tmp_path, disc, "--offline")
+    facts = installed(image, empty(tmp_path, disk="8G", other="64M"), uefi=True, online=False)
     assert facts[:7] == ["running", "web1", "/dev/vda3", "ext4", "uefi", "installed", disc.release]
     assert facts[7:] == [main, security]

@@ -25,13 +25,11 @@ named() {
     if [ -n "$label" ]; then echo "LABEL=$label"; else echo "UUID=$uuid"; fi
 }
 
-# The installer formats an EFI system partition under BIOS too, but does not say in its type that it is one.
-mounted=$(findmnt -no SOURCE /boot/efi || true)
-if [ -n "$mounted" ] && [ "$(probe PART_ENTRY_TYPE "$mounted")" != "$esp_type" ]; then
-    number=$(cat "/sys/class/block/${mounted##*/}/partition")
-    sfdisk -q --no-reread --part-type "/dev/$(lsblk -dno PKNAME "$mounted")" "$number" "$esp_type"
-fi
-esp=${mounted:-$(lsblk -lnpo NAME,PARTTYPE $disks | awk -v type=$esp_type '$2 == type { print $1; exit }')}
+# Read from the partitions themselves, as in probe. A mirror's second disk has one of its own.
+esps=$(for partition in $(lsblk -lnpo NAME,TYPE $disks | awk '$2 == "part" { print $1 }' | sort -u); do
+    [ "$(probe PART_ENTRY_TYPE "$partition")" != "$esp_type" ] || echo "$partition"
+done)
+esp=$(findmnt -no SOURCE /boot/efi || echo "$esps" | head -n 1)
 [ -n "$esp" ] || { say "error: there is no EFI system partition on $disks"; exit 1; }
 
 say "fstab"
@@ -69,7 +67,15 @@ for disk in $disks; do
     grub-install --target=i386-pc --no-floppy "$disk"
 done
 # --removable: the path every firmware tries; no entry in the build machine's NVRAM, which clones do not have.
-grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram
+efi() { grub-install --target=x86_64-efi --efi-directory="$1" --removable --no-nvram; }
+efi /boot/efi
+for other in $(echo "$esps" | grep -vx "$esp"); do
+    spare=$(mktemp -d)
+    mount "$other" "$spare"
+    efi "$spare"
+    umount "$spare"
+    rmdir "$spare"
+done
 update-grub
 sync
 say "$disks boots by BIOS and UEFI"

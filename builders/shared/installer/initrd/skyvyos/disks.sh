@@ -77,6 +77,10 @@ chmod +x "$root/usr/lib/apt-setup/generators/50mirror"
 # clean: some processes are in folders that were deleted, and the kernel then takes no such file system for read-only.
 [ ! -e "$root/etc/mke2fs.conf" ] || sed -i 's/,metadata_csum_seed//; s/,orphan_file//' "$root/etc/mke2fs.conf"
 
+# Under BIOS the partitioner makes an EFI system partition, but does not give it that type.
+flag=$root/lib/partman/update.d/21efi_sync_flag
+[ ! -e "$flag" ] || sed -i '/^if .*\/sys\/firmware\/efi/,/^fi/d' "$flag"
+
 # dpkg waits for the disk with every file. The installer tells it not to only once the base system is there, and takes that
 # back at its end; an installation that dies is begun anew.
 mkdir -p "$root/lib/partman/finish.d"
