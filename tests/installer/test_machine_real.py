@@ -48,43 +48,53 @@ def made(folder: Path, source: Source, *options: str, disks: str = "disks: [/dev
         f"users: [{{name: admin, sudo: true, ssh_authorized_keys: ['{public}']}}]\n{source.mirror}"
         f"installer: {{{disks}, hostname: web1.example.org}}\n"
     )
-    digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     argv = [sys.executable, "-m", "skyvypack", "iso", "--spec", folder / "web.yaml", "--from", source.path]
-    command.run([*argv, "-o", folder / "web.iso", "--checksum", f"sha256:{digest}", *options])
+    command.run([*argv, "-o", folder / "web.iso", "--checksum", f"sha256:{digest(source.path)}", *options])
     return folder / "web.iso"
 
 
-@contextmanager
-def machine(
-    folder: Path, accelerator: Accelerator, disks: Sequence[Path], image: Path | None, *, uefi: bool, online: bool
-) -> Iterator[Link]:
-    """A machine with disks, and with a disc if an image is given, for as long as the block is open.
+def hardware(
+    folder: Path, accelerator: Accelerator, disks: Sequence[Path], image: Path | None, *, uefi: bool = False
+) -> list[str]:
+    """QEMU's command for a machine without a network.
 
     Args:
-        folder: with its user's key.
-        accelerator: of the machine's processors.
+        folder: where its firmware's variables and what its console says go.
+        accelerator: of its processors.
         disks: raw images.
         image: what is in its drive.
         uefi: it boots by UEFI.
+    """
+    argv = [QEMU, "-machine", "q35", *accelerator.qemu_args, "-smp", "2", "-m", "2048", "-display", "none"]
+    argv += ["-chardev", f"file,id=console,path={folder}/console.log,append=on", "-serial", "chardev:console"]
+    argv += firmware(folder) if uefi else []
+    argv += ["-cdrom", str(image)] if image else []
+    for path in disks:
+        argv += ["-drive", f"file={path},format=raw,if=virtio,cache=unsafe"]
+    return argv
+
+
+@contextmanager
+def machine(argv: Sequence[str], accelerator: Accelerator, folder: Path, *, online: bool = True) -> Iterator[Link]:
+    """A machine for as long as the block is open.
+
+    Args:
+        argv: its `hardware`.
+        accelerator: of its processors.
+        folder: with its user's key.
         online: it reaches what is outside.
 
     Raises:
         AssertionError: in a wait of the link, when the machine ended, installed nothing, or took too long.
     """
-    console = folder / f"console-{len(disks)}-{'disc' if image else 'disk'}.log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    argv = [QEMU, "-machine", "q35", *accelerator.qemu_args, "-smp", "2", "-m", "2048", "-display", "none"]
-    argv += ["-serial", f"file:{console}", *(firmware(folder) if uefi else ())]
-    argv += ["-cdrom", str(image)] if image else []
-    for path in disks:
-        argv += ["-drive", f"file={path},format=raw,if=virtio,cache=unsafe"]
     network = "" if online else ",restrict=on"
-    argv += ["-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22{network}"]
-    with subprocess.Popen(argv) as qemu:
+    nic = f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22{network}"
+    with subprocess.Popen([*argv, "-nic", nic]) as qemu:
         try:
             access = Access("admin", folder / "id_ed25519")
-            link = Link("web", folder, access, accelerator.scale, checked(qemu, console))
+            link = Link("web", folder, access, accelerator.scale, checked(qemu, folder / "console.log"))
             link.aim("127.0.0.1", port)
             yield link
         finally:
@@ -113,10 +123,12 @@ def checked(qemu: subprocess.Popen[bytes], console: Path) -> Callable[[float, st
 
 def installed(image: Path, disks: Sequence[Path], *, uefi: bool, online: bool) -> list[str]:
     """Start the disc, wait until the machine has restarted as what the spec says, and give its facts."""
-    accelerator = choose(None, cache=image.parent)
+    folder = image.parent
+    accelerator = choose(None, cache=folder)
     began = time.monotonic()
     deadline = began + MINUTES * 60 * accelerator.scale
-    with machine(image.parent, accelerator, disks, image, uefi=uefi, online=online) as link:
+    argv = hardware(folder, accelerator, disks, image, uefi=uefi)
+    with machine(argv, accelerator, folder, online=online) as link:
         try:
             while True:
                 for _ in link.connecting(deadline):
@@ -143,6 +155,24 @@ def test_installs_itself(tmp_path: Path, source: Source, kind: str) -> None:
     (main,) = {line for line in source.mirror.split("'") if line.endswith("/debian")}
     assert facts[7:] == [main, f"{main}-security"]
     assert not disks[1].read_bytes().strip(b"\0")
+    if kind == "bios":
+        before = digest(disks[0])
+        assert "error: /dev/vda was installed by this medium already" in started_again(tmp_path / "web.iso", disks)
+        assert digest(disks[0]) == before
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, gigabytes of it perhaps."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def started_again(image: Path, disks: Sequence[Path]) -> str:
+    """What the console says when the firmware prefers the disc, until the machine switches itself off."""
+    accelerator = choose(None, cache=image.parent)
+    argv = [*hardware(image.parent, accelerator, disks, image), "-boot", "order=d", "-nic", "user,model=virtio-net-pci"]
+    subprocess.run(argv, check=True, timeout=MINUTES * 60 * accelerator.scale)
+    return (image.parent / "console.log").read_text(errors="replace")
 
 
 @pytest.mark.parametrize(("layout", "count", "root"), [("lvm", 1, "/dev/mapper/skyvyos-root"), ("raid1", 2, "/dev/md")])
@@ -157,7 +187,8 @@ def test_starts_from_any_disk_by_any_firmware(
     assert (state, host, kind, booted) == ("running", "web1", "ext4", "bios")
     assert mounted.startswith(root)
     accelerator = choose(None, cache=tmp_path)
-    with machine(tmp_path, accelerator, disks[-1:], None, uefi=True, online=True) as link:
+    alone = hardware(tmp_path, accelerator, disks[-1:], None, uefi=True)
+    with machine(alone, accelerator, tmp_path) as link:
         for _ in link.connecting(time.monotonic() + MINUTES * 60 * accelerator.scale):
             pass
         _, again, _, booted, *_ = link.run(FACTS).stdout.split()
