@@ -25,7 +25,10 @@ _ROOM = 2 << 30
 _CHOSEN = re.compile(r"^Inst (\S+) \((\S+) [^)]*\[(\w+)\]\)", re.MULTILINE)
 _OFFLINE = "no package can be fetched: %s"
 # Those of a base system that the installer unpacks first; named so that nothing of theirs is missing in the pool.
-_BASE = ("apt", "base-files", "ca-certificates", "debian-archive-keyring", "init", "libc-bin", "mawk", "passwd")
+_BASE = (
+    *("?essential", "apt", "base-files", "ca-certificates", "debian-archive-keyring", "e2fsprogs", "init", "libc-bin"),
+    *("mawk", "mount", "passwd", "tzdata"),
+)
 
 
 def make(spec: Spec, names: Sequence[str], folder: Path, *, debs: Path, progress: Progress | None = None) -> Path:

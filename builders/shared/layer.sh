@@ -88,6 +88,8 @@ repositories() {
 # --settle TREE: what has to run inside it once all packages are in.
 settle() {
     chroot "$1" systemctl --quiet enable systemd-networkd.service systemd-resolved.service
+    # Debian's default, which its installer misses: it configures e2fsprogs before there is anything to enable units by.
+    chroot "$1" systemctl --quiet enable e2scrub_all.timer e2scrub_reap.service
     chroot "$1" update-initramfs -c -k all
     # The next step of mmdebstrap empties the archives; all it needed is kept, and marked as used now.
     if [ -n "$LAYER_DEBS" ]; then
@@ -103,6 +105,8 @@ install_packages() {
         --aptopt='Acquire::Retries "3"' --dpkgopt=force-unsafe-io \
         --essential-hook='sh "$here/layer.sh" --drivers "$1"' \
         --customize-hook='sh "$here/layer.sh" --settle "$1"'
+    # Else what merges /usr in a tree that is not merged yet is installed, with all of Perl.
+    [ "$SUITE" != bookworm ] || set -- "$@" --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr
     [ -z "$LAYER_DEBS" ] || set -- "$@" \
         --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \
         --setup-hook='sh "$here/layer.sh" --share "$LAYER_DEBS" "$1/var/cache/apt/archives"'

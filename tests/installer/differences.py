@@ -20,18 +20,19 @@ _KERNEL = re.compile(r"/etc/sysctl\.(d/|conf)")
 
 
 def facts(raw: Path) -> dict[str, str]:
-    """Packages, enabled and masked units, kernel settings, and mode and owner of every file, by what they are about."""
+    """Packages' versions, enabled and masked units, kernel settings, and every file's mode and owner, by name."""
     root = disk.root(raw)
     found = facts_of(
-        {one.name for one in artifact.packages(raw)}, [(one.path, one.mode, one.uid, one.gid) for one in root.walk()]
+        {one.name: one.version for one in artifact.packages(raw)},
+        [(one.path, one.mode, one.uid, one.gid) for one in root.walk()],
     )
     settings = root.read(entry for entry in root.walk() if _KERNEL.match(entry.path))
     return found | {f"sysctl {path}": text.decode(errors="replace") for path, text in settings.items()}
 
 
-def facts_of(packages: Iterable[str], entries: Iterable[tuple[str, int, int, int]]) -> dict[str, str]:
-    """The same but for kernel settings, of packages' names and of path, mode, owner and group of every file."""
-    found = {f"package {name}": "installed" for name in packages}
+def facts_of(packages: Mapping[str, str], entries: Iterable[tuple[str, int, int, int]]) -> dict[str, str]:
+    """The same but for kernel settings, of packages' versions and of path, mode, owner and group of every file."""
+    found = {f"package {name}": version for name, version in packages.items()}
     for path, mode, owner, group in entries:
         if _PASSED_OVER.match(f"{path}/"):
             continue

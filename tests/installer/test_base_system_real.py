@@ -68,7 +68,7 @@ def layer(folder: Path) -> dict[str, str]:
     raw = folder / "layer.raw"
     disk.convert(folder / "layer" / "disk.qcow2", raw, "raw", source_format="qcow2")
     entries = [(entry.path, entry.mode, entry.uid, entry.gid) for entry in disk.root(raw).walk()]
-    return facts_of({one.name for one in artifact.packages(raw)}, entries)
+    return facts_of({one.name: one.version for one in artifact.packages(raw)}, entries)
 
 
 def installed(folder: Path) -> dict[str, str]:
@@ -98,9 +98,9 @@ def installed(folder: Path) -> dict[str, str]:
     argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", SCRIPT]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + (folder / "console").read_text()
-    query = ["dpkg-query", f"--root={target}", "-W", "-f", "${db:Status-Status} ${Package}\n"]
+    query = ["dpkg-query", f"--root={target}", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n"]
     lines = command.run(query).stdout.splitlines()
-    packages = {name for status, _, name in (line.partition(" ") for line in lines) if status == "installed"}
+    packages = {name: version for status, name, version in map(str.split, lines) if status == "installed"}
     found = sorted(target.rglob("*"))
     stats = [(f"/{path.relative_to(target)}", path.lstat()) for path in found]
     return facts_of(packages, [(path, one.st_mode, one.st_uid, one.st_gid) for path, one in stats])

@@ -60,9 +60,11 @@ watching=$!
 in-target sh -ec 'exec < /dev/null
     unset DEBCONF_READFD DEBCONF_WRITEFD
     export DEBIAN_FRONTEND=noninteractive INITRD=No
-    apt-get update -q --error-on=any -o Acquire::Retries=3
-    apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io -o Acquire::Retries=3 \
-        $(cat /tmp/skyvyos-packages)'
+    get() { apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io -o Acquire::Retries=3 "$@"; }
+    get update --error-on=any
+    # The base system is as old as the point release: it gets what was mended since, as all that follows does.
+    get dist-upgrade
+    get install $(cat /tmp/skyvyos-packages)'
 kill "$watching"
 rm -f /target/tmp/skyvyos-packages
 

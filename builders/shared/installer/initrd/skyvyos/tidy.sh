@@ -5,6 +5,7 @@ rm -rf /target/etc/network/interfaces /target/etc/network/interfaces.d /target/e
     /target/etc/apt/apt.conf.d/00CDMountPoint /target/etc/apt/apt.conf.d/00trustcdrom /target/etc/apt/sources.list~ \
     /target/media/cdrom* /target/etc/hostname /target/etc/*- /target/var/lib/dbus/machine-id \
     /target/etc/ssh/ssh_host_* /target/etc/securetty /target/etc/adjtime /target/etc/.resolv.conf.systemd-resolved.bak \
+    /target/etc/ca-certificates.conf.dpkg-old \
     /target/etc/kernel/cmdline /target/etc/kernel/tries
 # The serial console's login is started where the kernel's command line names one, by systemd itself.
 rm -f /target/etc/systemd/system/getty.target.wants/serial-getty@*.service
