@@ -38,3 +38,6 @@ def test_pool_is_closed(tmp_path: Path) -> None:
     command.run([*argv, "update"])
     said = command.run([*argv, "--yes", "--download-only", "--no-install-recommends", "install", *names]).stdout
     assert "Download complete and in download only mode" in said
+    # What the base system has already may have been mended since.
+    held = {line for line in (made / "Packages").read_text().splitlines() if line.startswith("Package: ")}
+    assert {f"Package: {name}" for name in ("bash", "gzip", "hostname", "mount", "perl-base", "tzdata")} <= held
