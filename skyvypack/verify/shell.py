@@ -19,7 +19,8 @@ from skyvypack import command
 
 # Ends each thing that is asked; a comment for a shell, a cut for who plays one (`relay`).
 END = "# end of what skyvypack asks\n"
-_BEGIN = "d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT\n"
+# systemctl gives up after 25 s, which an emulated machine on a busy host may need for a list of all units.
+_BEGIN = "export SYSTEMD_BUS_TIMEOUT=240; d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT\n"
 # Files, because a command may leave a daemon behind that keeps a pipe open for ever. And few programs beside the
 # command: on an emulated machine each costs more than most of what is asked.
 _ASK = (
