@@ -154,15 +154,20 @@ def _script(spec: Spec) -> str:
     lines = [
         "set -e",
         "export DEBIAN_FRONTEND=noninteractive",
-        "step='apt units'",
+        "step='list of units'",
         'say() { echo "skyvypack: $1"; echo "skyvypack: $1" >/dev/console || :; }',
         "trap 'code=$?; [ $code -eq 0 ] || say \"failed: $step (exit code $code)\"; exit $code' EXIT",
         # In an emulated machine each question costs a second and each reload three: ask once, and reload never, as
         # nothing is started before the template is switched off.
-        'enabled=" $(systemctl list-unit-files --state=enabled --no-legend --no-pager | cut -d" " -f1 | xargs) "',
+        # On a busy host the answer may take longer than the 25 s that systemctl waits for. None must not count as "no
+        # unit is enabled": then nothing would be disabled.
+        "export SYSTEMD_BUS_TIMEOUT=240",
+        "listed=$(systemctl list-unit-files --state=enabled --no-legend --no-pager)",
+        'enabled=" $(echo "$listed" | cut -d" " -f1 | xargs) "',
         'is_enabled() { case "$enabled" in *" $1 "*) ;; *) false ;; esac; }',
         'enable() { for unit; do is_enabled "$unit" || systemctl --no-reload enable "$unit"; done; }',
         'disable() { for unit; do if is_enabled "$unit"; then systemctl --no-reload disable "$unit"; fi; done; }',
+        "step='apt units'",
         # Enabling a masked unit is refused. Nothing starts by this: its start was cancelled, and nobody asks again.
         shlex.join(["systemctl", "unmask", "--runtime", *_APT_UNITS]),
     ]

@@ -164,6 +164,13 @@ class TestScript:
         assert run_script(make_role(services=Services({"typo.service": "x"})), console).returncode == 1
         assert "failed: role site, units" in console.read_text()
 
+    def test_no_list_of_units_is_not_an_empty_one(self, fake_tool: FakeTool, tmp_path: Path) -> None:
+        """When systemctl gives up, the bake fails; else what a role disables would stay enabled."""
+        fake_tool("systemctl", '[ "$1" != list-unit-files ]')
+        console = tmp_path / "console"
+        assert run_script(make_role(services=Services({}, {"bad.timer": "x"}, {})), console).returncode == 1
+        assert "failed: list of units" in console.read_text()
+
     def test_commands_share_nothing(self, fake_tool: FakeTool, tmp_path: Path) -> None:
         """Folder and variables of one do not reach the next."""
         fake_tool("systemctl", "exit 0")

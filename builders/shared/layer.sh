@@ -88,8 +88,6 @@ repositories() {
 # --settle TREE: what has to run inside it once all packages are in.
 settle() {
     chroot "$1" systemctl --quiet enable systemd-networkd.service systemd-resolved.service
-    # Debian's default, which its installer misses: it configures e2fsprogs before there is anything to enable units by.
-    chroot "$1" systemctl --quiet enable e2scrub_all.timer e2scrub_reap.service
     chroot "$1" update-initramfs -c -k all
     # The next step of mmdebstrap empties the archives; all it needed is kept, and marked as used now.
     if [ -n "$LAYER_DEBS" ]; then
