@@ -80,7 +80,11 @@ in-target sh /tmp/bootloader.sh
 # A disc that was ejected is back after the restart of some machines, QEMU's among them, and a stick was never gone.
 if [ -d /sys/firmware/efi ]; then
     cp "$here/bootentry.py" /target/tmp/
-    in-target python3 /tmp/bootentry.py "$(awk '$2 == "/target/boot/efi" { print $1 }' /proc/mounts)" ||
+    # The installer of Debian 12 does not mount the variables where the new system sees them.
+    modprobe -q efivarfs || :
+    in-target sh -c 'variables=/sys/firmware/efi/efivars
+        mountpoint -q $variables || { mount -t efivarfs efivarfs $variables && trap "umount $variables" EXIT; } || exit
+        python3 /tmp/bootentry.py "$1"' sh "$(awk '$2 == "/target/boot/efi" { print $1 }' /proc/mounts)" ||
         say "the firmware takes no entry for the new system; take the medium out before it restarts"
 fi
 rm -f /target/tmp/layer.sh /target/tmp/bootloader.sh /target/tmp/bootentry.py
