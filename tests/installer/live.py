@@ -15,7 +15,10 @@ from skyvypack.spec.model import User
 
 _USER = "skyvy-verify"
 _BOOT_SECONDS = 120.0
+_KINDS = ("port", "running", "unit file", "active")
+# systemctl gives up after 25 s, and a busy host may need longer.
 _SCRIPT = r"""
+export SYSTEMD_BUS_TIMEOUT=240
 sudo ss -Hltunp | awk '{ print "port " $1 " " $5 "\t" $7 }'
 sudo sysctl -a 2> /dev/null | sed 's/ = /\t/; s/^/running /'
 systemctl list-unit-files --no-legend --plain | awk '{ print "unit file " $1 "\t" $2 }'
@@ -45,6 +48,8 @@ def live(name: str, disk: Path, spec: Spec, folder: Path) -> dict[str, str]:
     ) as machine:
         wait(machine.connecting(_BOOT_SECONDS))
         wait(machine.settling(_BOOT_SECONDS))
-        lines = machine.run(_SCRIPT, timeout=120.0).stdout.splitlines()
+        lines = machine.run(_SCRIPT, timeout=600.0).stdout.splitlines()
+    # Two machines that tell nothing do not differ either.
+    assert all(any(line.startswith(f"{kind} ") for line in lines) for kind in _KINDS)
     facts = dict(line.partition("\t")[::2] for line in lines if not _OF_THE_MOMENT.match(line))
     return {about: re.sub(r"(pid|fd)=\d+", r"\1", value) for about, value in facts.items()}

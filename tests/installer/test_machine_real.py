@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from upstream import in_use
 
 from skyvypack import command, seed
 from skyvypack.accelerator import choose
+from skyvypack.disk import sha256
 
 pytestmark = pytest.mark.boot
 
@@ -68,12 +68,6 @@ LAYOUTS = {
 }
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, gigabytes of it perhaps."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def made(folder: Path, source: Source, *options: str, disks: str = "disks: [/dev/vda]") -> Path:
     """The ISO that the verb makes from a spec which names the disks, and the key of its user beside it."""
     _, public = seed.keypair(folder)
@@ -83,7 +77,7 @@ def made(folder: Path, source: Source, *options: str, disks: str = "disks: [/dev
         f"installer: {{{disks}, hostname: web1.example.org}}\n"
     )
     argv = [sys.executable, "-m", "skyvypack", "iso", "--spec", folder / "web.yaml", "--from", source.path]
-    command.run([*argv, "-o", folder / "web.iso", "--checksum", f"sha256:{digest(source.path)}", *options])
+    command.run([*argv, "-o", folder / "web.iso", "--checksum", f"sha256:{sha256(source.path)}", *options])
     return folder / "web.iso"
 
 
@@ -122,9 +116,9 @@ def test_installs_itself(tmp_path: Path, source: Source, kind: str) -> None:
     assert facts[7:] == [main, f"{main}-security"]
     assert not other.read_bytes().strip(b"\0")
     if kind == "bios":
-        before = digest(disk)
+        before = sha256(disk)
         assert "error: /dev/vda was installed by this medium already" in hardware.disc_first(patience(hardware))
-        assert digest(disk) == before
+        assert sha256(disk) == before
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -25,11 +25,18 @@ named() {
     if [ -n "$label" ]; then echo "LABEL=$label"; else echo "UUID=$uuid"; fi
 }
 
+# disks.sh has the installer's partitioner say in its type what an EFI system partition is. One of another version may not
+# take that; the partition in use gets its type here then.
+mounted=$(findmnt -no SOURCE /boot/efi || true)
+if [ -n "$mounted" ] && [ "$(probe PART_ENTRY_TYPE "$mounted")" != "$esp_type" ]; then
+    number=$(cat "/sys/class/block/${mounted##*/}/partition")
+    sfdisk -q --no-reread --part-type "/dev/$(lsblk -dno PKNAME "$mounted")" "$number" "$esp_type"
+fi
 # Read from the partitions themselves, as in probe. A mirror's second disk has one of its own.
 esps=$(for partition in $(lsblk -lnpo NAME,TYPE $disks | awk '$2 == "part" { print $1 }' | sort -u); do
     [ "$(probe PART_ENTRY_TYPE "$partition")" != "$esp_type" ] || echo "$partition"
 done)
-esp=$(findmnt -no SOURCE /boot/efi || echo "$esps" | head -n 1)
+esp=${mounted:-$(echo "$esps" | head -n 1)}
 [ -n "$esp" ] || { say "error: there is no EFI system partition on $disks"; exit 1; }
 
 say "fstab"
