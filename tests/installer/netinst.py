@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from later import INDEX, Fields, paragraphs
 from mirror import WINDOWS, Overlay
@@ -23,10 +23,12 @@ from skyvypack import command
 
 # What finds the disc and reads from it; in Debian's netinst they are in the initrd as well.
 _FROM_DISC = ("cdrom-detect", "cdrom-retriever", "load-cdrom")
+# It is taken for what provides a network, as the initrd's netcfg is not in the index, and asks for an address.
+_EXPERTS = ("netcfg-static",)
 _DRIVERS = ("cdrom-core-modules", "isofs-modules", "ata-modules", "sata-modules")
 # What a netboot installer has in their place.
 _FROM_NETWORK = ("choose-mirror", "download-installer", "net-retriever")
-_MERGED = re.compile(r"(?:\./)?(lib|bin|sbin)/")
+_UNMERGED = ("bin", "lib", "sbin")
 _GRUB = "search --no-floppy --set=root --file /.disk/info\nconfigfile ($root)/boot/grub/grub.cfg\n"
 _RELEASE = "Origin: Debian\nLabel: Debian\nSuite: stable\nCodename: {suite}\nArchitectures: amd64\nComponents: main\n"
 
@@ -62,7 +64,7 @@ def make(overlay: Overlay, netboot: Path, number: str, output: Path) -> Path:
 def _components(overlay: Overlay, disc: Path) -> list[Fields]:
     """The components that the installer does not hold yet, put on the disc."""
     text = lzma.decompress((overlay.folder / "dists" / overlay.suite / INDEX).read_bytes()).decode()
-    wanted = [one for one in paragraphs(text) if not WINDOWS.match(one["Package"])]
+    wanted = [one for one in paragraphs(text) if one["Package"] not in _EXPERTS and not WINDOWS.match(one["Package"])]
     kept = [one for one in wanted if one.get("Kernel-Version", overlay.netboot.kernel) == overlay.netboot.kernel]
     return _put(overlay, disc, [one for one in kept if one["Package"] not in overlay.netboot.held])
 
@@ -138,8 +140,7 @@ def _add(disc: Path, components: Iterable[Fields], tree: Path, status: str) -> N
         fields = one | {"Status": "install ok unpacked"}
         known.append("\n".join(f"{key}: {value}" for key, value in fields.items()))
     for file in (path for path in (tree / "unpacked").rglob("*") if path.is_file()):
-        # A folder /lib would take the place of the link to /usr/lib.
-        place = tree / "initrd" / _MERGED.sub(r"usr/\1/", str(file.relative_to(tree / "unpacked")))
+        place = tree / "initrd" / merged(file.relative_to(tree / "unpacked"))
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, place)
     (tree / "initrd/var/lib/dpkg/status").write_text("\n\n".join(known) + "\n\n")
@@ -147,6 +148,11 @@ def _add(disc: Path, components: Iterable[Fields], tree: Path, status: str) -> N
     argv = ["sh", "-euc", script, "sh", (disc / "install.amd" / "initrd.gz").resolve()]
     subprocess.run(argv, cwd=tree / "initrd", check=True)
     shutil.rmtree(tree)
+
+
+def merged(path: PurePath) -> PurePath:
+    """Where a file goes in an initrd: a folder /lib would take the place of the link to /usr/lib."""
+    return PurePath("usr", path) if path.parts[0] in _UNMERGED else path
 
 
 def _name(paragraph: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import netinst
+import pytest
 
 
 def test_closure_follows_alternatives_and_providers() -> None:
@@ -15,3 +18,16 @@ def test_closure_follows_alternatives_and_providers() -> None:
         "unneeded": {"Package": "unneeded"},
     }
     assert sorted(one["Package"] for one in netinst.closure(index, ["base"])) == ["base", "cron", "libc", "mawk"]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("lib/modules/1/isofs.ko", "usr/lib/modules/1/isofs.ko"),
+        ("usr/lib/debian-installer/retriever/cdrom-retriever", "usr/lib/debian-installer/retriever/cdrom-retriever"),
+        ("var/lib/dpkg/status", "var/lib/dpkg/status"),
+    ],
+)
+def test_folders_that_are_links_stay_links(path: str, place: str) -> None:
+    """Only the first folder of a path is one of them."""
+    assert netinst.merged(PurePath(path)) == PurePath(place)
