@@ -89,6 +89,8 @@ repositories() {
 settle() {
     chroot "$1" systemctl --quiet enable systemd-networkd.service systemd-resolved.service
     chroot "$1" update-initramfs -c -k all
+    # Packages have run ldconfig, sysusers and the like; systemd need not do it again at boots.
+    chroot "$1" touch -r /usr /etc/.updated /var/.updated
     # The next step of mmdebstrap empties the archives; all it needed is kept, and marked as used now.
     if [ -n "$LAYER_DEBS" ]; then
         share "$1/var/cache/apt/archives" "$LAYER_DEBS"
@@ -138,8 +140,6 @@ clean() {
     find "$tree/var/log" -type f -delete
     : > "$tree/etc/machine-id"
     ln -s ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
-    # Packages have run ldconfig, sysusers and the like; systemd need not do it again at the first boot.
-    touch -r "$tree/usr" "$tree/etc/.updated" "$tree/var/.updated"
     # Only what was made just now: Python's byte code remembers the time of each packaged file.
     find "$tree" -newer "$work/began" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
