@@ -120,7 +120,8 @@ def _files(spec: Spec, names: tuple[str, ...], *, attended: bool, wipes: bool, o
         "OFFLINE": "yes" if offline else "no",
     }
     recipe = template.render(_shared(f"{_FOLDER}/recipes/{layout}"), {"swap": wish.swap, "encrypt": wish.encrypt})
-    scripts = ("disks.sh", "install.sh", "tidy.sh", "bootentry.py", "messages.templates")
+    scripts = ["disks.sh", "install.sh", "tidy.sh", "bootentry.py", "messages.templates"]
+    scripts += ["consoles.sh"] if wish.encrypt else []
     return {
         "installer.sh": _shared("installer.sh"),
         f"{_FOLDER}/source.env": _source(spec, attended),

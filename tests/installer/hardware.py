@@ -35,10 +35,12 @@ class Console:
     Args:
         log: what the machine has said, and one before it that had the same log.
         answers: a question's words, and what is typed then.
+        keyboard: a socket to make, for somebody who types at the machine's keyboard and not at the serial line.
     """
 
     log: Path
     answers: Sequence[tuple[str, str]] = ()
+    keyboard: Path | None = None
     port: int = field(default_factory=free_port)
     _seen: int = field(init=False)
 
@@ -48,7 +50,8 @@ class Console:
     def options(self) -> list[str]:
         """QEMU's, for this line."""
         where = f"host=127.0.0.1,port={self.port},server=on,wait=off,logfile={self.log},logappend=on"
-        return ["-chardev", f"socket,id=console,{where}", "-serial", "chardev:console"]
+        keyboard = ["-monitor", f"unix:{self.keyboard},server=on,wait=off"] if self.keyboard else []
+        return ["-chardev", f"socket,id=console,{where}", "-serial", "chardev:console", *keyboard]
 
     def read(self) -> str:
         """What was said so far; types what is asked for."""
@@ -58,9 +61,23 @@ class Console:
             found = said.find(question.encode(), self._seen)
             if found >= 0:
                 self._seen, self.answers = found + len(question), self.answers[1:]
-                with socket.create_connection(("127.0.0.1", self.port)) as line:
-                    line.sendall(answer.encode() + b"\r")
+                self._type(answer)
         return said.decode(errors="replace")
+
+    def _type(self, text: str) -> None:
+        if not self.keyboard:
+            with socket.create_connection(("127.0.0.1", self.port)) as line:
+                line.sendall(text.encode() + b"\r")
+            return
+        with socket.socket(socket.AF_UNIX) as monitor, monitor.makefile("rw", newline="\r\n") as lines:
+            monitor.connect(str(self.keyboard))
+            for key in [*("spc" if letter == " " else letter for letter in text), "ret"]:
+                lines.write(f"sendkey {key}\n")
+            lines.write("info version\n")
+            lines.flush()
+            # What was sent before is done when this is answered.
+            while "info version" not in lines.readline():
+                pass
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ class Hardware:
         disks: raw images.
         image: what is in its drive.
         uefi: it boots by UEFI.
+        screen: somebody sits before its screen, and not at its serial line.
     """
 
     folder: Path
@@ -80,6 +98,7 @@ class Hardware:
     disks: Sequence[Path]
     image: Path | None = None
     uefi: bool = False
+    screen: bool = False
 
     def command(self, console: Console, network: str = "") -> list[str]:
         """QEMU's; `network` is an option of its user network."""
@@ -107,7 +126,8 @@ class Hardware:
         Raises:
             AssertionError: in a wait of the link, when the machine ended, installed nothing, or took too long.
         """
-        console, ssh = Console(self.folder / "console.log", answers), free_port()
+        keyboard = self.folder / "keyboard" if self.screen else None
+        console, ssh = Console(self.folder / "console.log", answers, keyboard), free_port()
         network = f",hostfwd=tcp:127.0.0.1:{ssh}-:22{'' if online else ',restrict=on'}"
         with subprocess.Popen(self.command(console, network)) as qemu:
 
@@ -126,6 +146,18 @@ class Hardware:
                 link.run("sync")
             finally:
                 link.close()
+                qemu.send_signal(signal.SIGTERM)
+
+    def asks(self, question: str, timeout: float, *answers: tuple[str, str]) -> None:
+        """Have it on until its console shows a question, after the answers to those before."""
+        console, deadline = Console(self.folder / "console.log", answers), time.monotonic() + timeout
+        with subprocess.Popen(self.command(console)) as qemu:
+            try:
+                while question not in (said := console.read()):
+                    assert qemu.poll() is None, f"the machine is off: {said[-2000:]}"
+                    assert time.monotonic() < deadline, f"{question} is not asked: {said[-2000:]}"
+                    time.sleep(1)
+            finally:
                 qemu.send_signal(signal.SIGTERM)
 
     def disc_first(self, timeout: float) -> str:

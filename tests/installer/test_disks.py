@@ -14,6 +14,14 @@ from skyvypack import assets, command
 
 SCRIPT = assets.builders() / "shared" / "installer" / "initrd" / "skyvyos" / "disks.sh"
 SETTINGS = {"DISKS": "", "COUNT": "1", "LEAST": "4096", "LAYOUT": "plain", "ATTENDED": "no"}
+# The installer's windows: the file `choices` has one line for each time that a person is asked, `asked` what was shown.
+CONFMODULE = """
+db_subst() { echo "$1 $2: $3" >> "$here/asked"; }
+db_fset() { :; }
+db_input() { :; }
+db_go() { :; }
+db_get() { RET=$(head -n 1 "$here/choices"); sed -i 1d "$here/choices"; }
+"""
 
 
 class Outcome(NamedTuple):
@@ -40,6 +48,8 @@ class Machine:
         (folder / "mounts").write_text(f"/dev/{medium} /cdrom iso9660 ro 0 0\n" if medium else "")
         fake_tool("list-devices", "".join(f"echo /dev/{name}\n" for name in disks) or ":")
         fake_tool("debconf-set", f'printf "%s=%s\\n" "$1" "$2" >> {folder}/answers')
+        fake_tool("debconf-loadtemplate", ":")
+        (folder / "confmodule").write_text(CONFMODULE)
         fake_tool("poweroff", f"touch {folder}/halted")
         fake_tool("readlink", 'echo "$2"')
         for name in ("sleep", "sync"):
@@ -70,6 +80,7 @@ class Machine:
             env={
                 "SKYVYOS_FOLDER": str(self.folder),
                 "SKYVYOS_ROOT": str(self.folder / "root"),
+                "SKYVYOS_CONFMODULE": str(self.folder / "confmodule"),
                 "SKYVYOS_CONSOLE": str(console),
                 "SKYVYOS_MODULES": str(self.folder / "modules"),
                 "SKYVYOS_MOUNTS": str(self.folder / "mounts"),
@@ -150,10 +161,44 @@ def test_a_mirror_of_two(tmp_path: Path, fake_tool: FakeTool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "given", "taken"),
+    [
+        ("1", "/dev/sdb 8192 MiB ACME Disk 9\n", "/dev/sdb"),
+        ("2", "\n/dev/sda 8192 MiB\n/dev/sdb 8192 MiB ACME Disk 9, /dev/sdc 2048 MiB\n", "/dev/sdb /dev/sdc"),
+    ],
+    ids=["one", "a mirror"],
+)
+def test_a_person_chooses(tmp_path: Path, fake_tool: FakeTool, count: str, given: str, taken: str) -> None:
+    """Of several disks, by size and model, and again until they are as many as the layout takes."""
+    machine = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192, "sdc": 2048})
+    model = tmp_path / "sys" / "class" / "block" / "sdb" / "device" / "model"
+    model.parent.mkdir()
+    model.write_text("ACME, Disk 9   \n")
+    (tmp_path / "choices").write_text(given)
+    done = machine.run(ATTENDED="yes", COUNT=count, LEAST="1024")
+    assert done.answers == {"partman-auto/disk": taken}
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    question = "disk" if count == "1" else "disks"
+    shown = "/dev/sda 8192 MiB, /dev/sdb 8192 MiB ACME Disk 9, /dev/sdc 2048 MiB"
+    assert asked == f"skyvyos/{question} CHOICES: {shown}"
+
+
+def test_a_person_is_told(tmp_path: Path, fake_tool: FakeTool) -> None:
+    """A choice that cannot be is refused in a window, before the machine is switched off."""
+    machine = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 2048})
+    (tmp_path / "choices").write_text("/dev/sdb 2048 MiB\n")
+    done = machine.run(ATTENDED="yes")
+    assert (done.code, done.answers, done.halted) == (1, {}, True)
+    reason = "the disk /dev/sdb has 2048 MiB, and 4096 MiB are needed"
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == f"skyvyos/refused REASON: {reason}"
+
+
+@pytest.mark.parametrize(
     ("disks", "settings", "reason"),
     [
         ({}, {}, "no disk was found"),
         ({"sda": 8192, "sdb": 8192}, {}, "there are 2 disks (/dev/sda /dev/sdb); name one in the spec"),
+        ({"sda": 8192}, {"COUNT": "2"}, "2 disks are needed, and there is only /dev/sda"),
         ({"sda": 8192}, {"DISKS": "/dev/sdc"}, "there is no disk /dev/sdc; there is: /dev/sda"),
         ({"sda": 2048}, {}, "the disk /dev/sda has 2048 MiB, and 4096 MiB are needed"),
     ],
@@ -204,9 +249,3 @@ def test_no_drivers(tmp_path: Path, fake_tool: FakeTool) -> None:
     done = machine.run()
     assert done.halted
     assert "the mirror has no drivers for this installer's kernel 6.12.117-amd64: take an installer of" in done.said
-
-
-def test_a_person_chooses(tmp_path: Path, fake_tool: FakeTool) -> None:
-    """Somebody at the machine is asked by the partitioner, as no disk is chosen."""
-    done = Machine(tmp_path, fake_tool, {"sda": 8192, "sdb": 8192}).run(ATTENDED="yes")
-    assert (done.code, done.answers, done.halted) == (0, {}, False)

@@ -60,7 +60,8 @@ class Layout:
     started: tuple[tuple[str, str], ...] = ()
 
 
-ENCRYPTION = (("Encryption passphrase:", PASSPHRASE), ("Re-enter passphrase to verify:", PASSPHRASE))
+# The first one's last line, "Encryption passphrase:", is below what a console of 25 lines shows.
+ENCRYPTION = (("You need to choose a passphrase", PASSPHRASE), ("Re-enter passphrase to verify:", PASSPHRASE))
 LAYOUTS = {
     "lvm": Layout("layout: lvm, swap: 512", 1, "/dev/mapper/skyvyos-root", "LVM2_member"),
     "raid1": Layout("layout: raid1", 2, "/dev/md", "linux_raid_member"),
@@ -121,9 +122,21 @@ def test_installs_itself(tmp_path: Path, source: Source, kind: str) -> None:
         assert sha256(disk) == before
 
 
+def test_asks_before_it_wipes(tmp_path: Path, source: Source) -> None:
+    """Which disk, when the spec names none and there are two; and whether at all: until then nothing is written."""
+    disks = empty(tmp_path, disk="8G", other="8G")
+    hardware = Hardware(tmp_path, choose(None, cache=tmp_path), disks, made(tmp_path, source, disks="layout: plain"))
+    hardware.asks("Write the changes to disks?", patience(hardware), ("Disk to install SkyvyOS to:", ""))
+    for disk in disks:
+        assert command.run(["cmp", "-n", str(8 << 30), disk, "/dev/zero"], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_starts_by_either_firmware_from_any_disk(tmp_path: Path, source: Source, layout: Layout) -> None:
-    """Of each layout: what was installed under one firmware starts by the other, and from the last disk alone."""
+    """Of each layout: what was installed under one firmware starts by the other, and from the last disk alone.
+
+    Whoever has a passphrase to type does so at the serial line first, and then at the screen's keyboard.
+    """
     disks = empty(tmp_path, **{f"disk{number}": "8G" for number in range(layout.count)})
     names = ", ".join(f"/dev/vd{letter}" for letter in "ab"[: layout.count])
     image = made(tmp_path, source, disks=f"disks: [{names}], {layout.wish}")
@@ -139,7 +152,7 @@ def test_starts_by_either_firmware_from_any_disk(tmp_path: Path, source: Source,
         assert (EFI_SYSTEM, "vfat") in found
         assert layout.held in formats
         assert ("ext4" in formats) == (layout.count == 1), "/boot of its own"
-    other = Hardware(tmp_path, accelerator, disks[-1:], uefi=not layout.uefi)
+    other = Hardware(tmp_path, accelerator, disks[-1:], uefi=not layout.uefi, screen=True)
     with other.on(*layout.started) as link:
         for _ in link.connecting(time.monotonic() + patience(other)):
             pass

@@ -249,6 +249,8 @@ class TestMachine:
         assert f"ATTENDED={attended}\n" in files["installer/initrd/skyvyos/settings.env"]
         last = "console=tty0" if attended == "yes" else "console=ttyS0,115200"
         assert f"{last}'" in files["installer/source.env"]
+        # At each start somebody types the passphrase, at whichever console there is.
+        assert ("installer/initrd/skyvyos/consoles.sh" in files) == wish.encrypt
 
 
 def test_bundle_holds_no_access() -> None:

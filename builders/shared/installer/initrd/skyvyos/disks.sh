@@ -25,10 +25,15 @@ refuse() {
     exit 1
 }
 
-tell() {
+# The installer's own windows.
+debconf() {
     debconf-loadtemplate d-i "$here/messages.templates"
     # shellcheck source=/dev/null
-    . /usr/share/debconf/confmodule
+    . "${SKYVYOS_CONFMODULE:-/usr/share/debconf/confmodule}"
+}
+
+tell() {
+    debconf
     db_subst skyvyos/refused REASON "$1"
     db_input critical skyvyos/refused || true
     db_go || true
@@ -56,6 +61,26 @@ disks_here() {
 }
 
 mebibytes() { echo $(($(cat "${SKYVYOS_SYS:-/sys}/class/block/${1##*/}/size") / 2048)); }
+
+# The partitioner would first ask how to partition, with no regard to the layout.
+choose() {
+    debconf
+    question=skyvyos/disk choices='' chosen=''
+    [ "$COUNT" -eq 1 ] || question=skyvyos/disks
+    for disk in $present; do
+        model=$(cat "${SKYVYOS_SYS:-/sys}/class/block/${disk##*/}/device/model" 2> /dev/null | tr -d ,)
+        # shellcheck disable=SC2086
+        choices="${choices:+$choices, }$(echo $disk "$(mebibytes "$disk") MiB" $model)"
+    done
+    db_subst "$question" CHOICES "$choices"
+    while [ "$(echo "$chosen" | wc -w)" -ne "$COUNT" ]; do
+        db_fset "$question" seen false
+        db_input critical "$question" || true
+        db_go || true
+        db_get "$question"
+        chosen=$(echo "$RET" | tr , '\n' | awk '{ printf "%s%s", sep, $1; sep = " " }')
+    done
+}
 
 # What the installer runs at its very end it lists before the packages are there; so this is put there now.
 root=${SKYVYOS_ROOT:-}
@@ -113,12 +138,14 @@ for wish in $DISKS; do
     esac
 done
 if [ -z "$chosen" ]; then
+    [ "$count" -ge "$COUNT" ] || refuse "$COUNT disks are needed, and there is only $present"
     if [ "$count" -gt "$COUNT" ]; then
-        # The partitioner asks which one.
-        [ "$ATTENDED" != yes ] || { say "there are $count disks; choose one"; exit 0; }
-        refuse "there are $count disks ($(echo $present)); name one in the spec: installer: {disks: [/dev/…]}"
+        [ "$ATTENDED" = yes ] ||
+            refuse "there are $count disks ($(echo $present)); name one in the spec: installer: {disks: [/dev/…]}"
+        choose
+    else
+        chosen=$present
     fi
-    chosen=$present
 fi
 for disk in $chosen; do
     size=$(mebibytes "$disk")

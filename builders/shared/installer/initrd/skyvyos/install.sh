@@ -69,6 +69,13 @@ kill "$watching"
 rm -f /target/tmp/skyvyos-packages
 
 begin "initramfs"
+if [ -e "$here/consoles.sh" ]; then
+    for stage in local-top local-bottom; do
+        mkdir -p "/target/etc/initramfs-tools/scripts/$stage"
+        cp "$here/consoles.sh" "/target/etc/initramfs-tools/scripts/$stage/skyvyos-consoles"
+        chmod 0755 "/target/etc/initramfs-tools/scripts/$stage/skyvyos-consoles"
+    done
+fi
 cp "$here/layer.sh" "$here/bootloader.sh" /target/tmp/
 in-target env LAYER_DEBS= sh /tmp/layer.sh --settle /
 
