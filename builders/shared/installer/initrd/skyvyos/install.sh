@@ -6,7 +6,15 @@ export here=/skyvyos
 # shellcheck source=/dev/null
 . "$here/settings.env"
 
-say() { echo "skyvypack: $*" > /dev/console; }
+# A person looks at the installer's windows, which lines would be written across.
+if [ "$ATTENDED" = yes ]; then
+    debconf-loadtemplate d-i "$here/messages.templates"
+    # shellcheck source=/dev/null
+    . /usr/share/debconf/confmodule
+    say() { { db_subst skyvyos/step STEP "$*" && db_progress INFO skyvyos/step; } || :; }
+else
+    say() { echo "skyvypack: $*" > /dev/console; }
+fi
 watching=''
 trap '[ $? -eq 0 ] || { [ -z "$watching" ] || kill "$watching" 2> /dev/null || :; tail -n 15 /var/log/syslog > /dev/console || :; say "error: the installation failed at: $step; see /var/log/syslog"; }' EXIT
 begin() {
@@ -54,8 +62,11 @@ watch() {
 begin "packages"
 cp "$here/packages.txt" /target/tmp/skyvyos-packages
 sh "$here/layer.sh" --drivers /target
-watch &
-watching=$!
+# Not with windows: in-target asks debconf too, whose answers would then go to whoever reads first.
+if [ "$ATTENDED" != yes ]; then
+    watch &
+    watching=$!
+fi
 # INITRD=No: the kernel's postinst would build the initramfs before everything is configured; --settle builds it.
 in-target sh -ec 'exec < /dev/null
     unset DEBCONF_READFD DEBCONF_WRITEFD
@@ -65,7 +76,7 @@ in-target sh -ec 'exec < /dev/null
     # The base system is as old as the point release: it gets what was mended since, as all that follows does.
     get dist-upgrade
     get install $(cat /tmp/skyvyos-packages)'
-kill "$watching"
+[ -z "$watching" ] || kill "$watching"
 rm -f /target/tmp/skyvyos-packages
 
 begin "initramfs"
