@@ -7,6 +7,7 @@ import hashlib
 import lzma
 import subprocess
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -239,3 +240,16 @@ def test_libraries_that_only_packages_need_come_along(
     listed = subprocess.run(["dpkg-deb", "--contents", made], capture_output=True, check=True).stdout.decode()
     files = {line.rpartition("/")[2] for line in listed.splitlines() if line.startswith("-")}
     assert files == {"lvm", "libevent.so.1", "libdeep.so.2"}
+
+
+def test_a_mirror_that_fails_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times in all; what it does not have is believed at once."""
+    monkeypatch.setattr("upstream._PAUSE", 0)
+    with serving(tmp_path, half=b"half") as (url, requests):
+        upstream = Upstream(url, tmp_path)
+        with pytest.raises(IncompleteRead):
+            upstream.read("broken.qcow2")
+        assert len(requests) == 3
+        with pytest.raises(HTTPError, match="404"):
+            upstream.read("none")
+        assert len(requests) == 4

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +22,7 @@ from skyvypack.spec import Spec
 
 _PATIENCE = 60
 _TRIES = 3
+_PAUSE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,7 @@ class Upstream:
         lasting = "pool/" in path or "/by-hash/" in path
         if lasting and place.is_file():
             return place.read_bytes()
-        with urllib.request.urlopen(self._address(path), timeout=_PATIENCE) as answer:
-            data: bytes = answer.read()
+        data = self._answer(urllib.request.Request(self._address(path)))
         if lasting:
             part = place.with_suffix(f".{threading.get_ident()}")
             part.write_bytes(data)
@@ -53,10 +54,27 @@ class Upstream:
         """Whether there is such a file."""
         request = urllib.request.Request(self._address(path), method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE):
-                return True
+            self._answer(request)
         except urllib.error.HTTPError:
             return False
+        return True
+
+    def _answer(self, request: urllib.request.Request) -> bytes:
+        """What the mirror answers. A busy machine does not always find it at once, and a test here takes an hour."""
+        tries = 0
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+                    data: bytes = answer.read()
+                return data
+            except urllib.error.HTTPError:
+                raise
+            except (OSError, http.client.HTTPException) as error:
+                sys.stderr.write(f"{request.full_url}: {error}\n")
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                time.sleep(_PAUSE)
 
     def _address(self, path: str) -> str:
         return f"{self.url}/{urllib.parse.quote(path)}"
@@ -98,14 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
         overlay, upstream = self.archives[archive]
         if overlay and (overlay / path).is_file():
             return (overlay / path).read_bytes()
-        for _ in range(_TRIES):
-            try:
-                return upstream.read(path)
-            except urllib.error.HTTPError:
-                return None
-            except (OSError, http.client.HTTPException) as error:
-                sys.stderr.write(f"{upstream.url}/{path}: {error}\n")
-        return None
+        try:
+            return upstream.read(path)
+        except (OSError, http.client.HTTPException):
+            return None
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
