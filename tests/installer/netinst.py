@@ -23,8 +23,6 @@ from skyvypack import command
 
 # What finds the disc and reads from it; in Debian's netinst they are in the initrd as well.
 _FROM_DISC = ("cdrom-detect", "cdrom-retriever", "load-cdrom")
-# It is taken for what provides a network, as the initrd's netcfg is not in the index, and asks for an address.
-_EXPERTS = ("netcfg-static",)
 _DRIVERS = ("cdrom-core-modules", "isofs-modules", "ata-modules", "sata-modules")
 # What a netboot installer has in their place.
 _FROM_NETWORK = ("choose-mirror", "download-installer", "net-retriever")
@@ -43,9 +41,9 @@ def make(overlay: Overlay, netboot: Path, number: str, output: Path) -> Path:
         output: the ISO to make; a folder beside it holds what goes on it.
     """
     disc = output.with_suffix("")
-    components = _components(overlay, disc)
+    held, components = _components(overlay, disc)
     base = _base(overlay, disc)
-    _release(overlay.suite, disc, {INDEX.removesuffix(".xz"): components, "main/binary-amd64/Packages": base})
+    _release(overlay.suite, disc, {INDEX.removesuffix(".xz"): held + components, "main/binary-amd64/Packages": base})
     (disc / ".disk").mkdir()
     info = f'Debian GNU/Linux {number}.0 "{overlay.suite.title()}" - amd64 NETINST, made by a test'
     for name, text in {"info": info, "base_installable": "", "base_components": "main"}.items():
@@ -61,12 +59,17 @@ def make(overlay: Overlay, netboot: Path, number: str, output: Path) -> Path:
     return output
 
 
-def _components(overlay: Overlay, disc: Path) -> list[Fields]:
-    """The components that the installer does not hold yet, put on the disc."""
+def _components(overlay: Overlay, disc: Path) -> tuple[list[Fields], list[Fields]]:
+    """The components that the installer holds, and the others, which are put on the disc.
+
+    The index lists both, as Debian's does: of those that provide the same, one that is there already is preferred.
+    """
     text = lzma.decompress((overlay.folder / "dists" / overlay.suite / INDEX).read_bytes()).decode()
-    wanted = [one for one in paragraphs(text) if one["Package"] not in _EXPERTS and not WINDOWS.match(one["Package"])]
+    wanted = [one for one in paragraphs(text) if not WINDOWS.match(one["Package"])]
+    wanted = [one for one in wanted if one["Package"] not in _FROM_NETWORK]
     kept = [one for one in wanted if one.get("Kernel-Version", overlay.netboot.kernel) == overlay.netboot.kernel]
-    return _put(overlay, disc, [one for one in kept if one["Package"] not in overlay.netboot.held])
+    held = [one for one in kept if one["Package"] in overlay.netboot.held]
+    return held, _put(overlay, disc, [one for one in kept if one not in held])
 
 
 def _put(overlay: Overlay, disc: Path, all_fields: Iterable[Fields]) -> list[Fields]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import lzma
+from pathlib import Path, PurePath
+from types import SimpleNamespace
 
 import netinst
 import pytest
+from mirror import Netboot
 
 
 def test_closure_follows_alternatives_and_providers() -> None:
@@ -31,3 +34,19 @@ def test_closure_follows_alternatives_and_providers() -> None:
 def test_folders_that_are_links_stay_links(path: str, place: str) -> None:
     """Only the first folder of a path is one of them."""
     assert netinst.merged(PurePath(path)) == PurePath(place)
+
+
+def test_the_index_knows_what_the_installer_holds(tmp_path: Path) -> None:
+    """Else another that provides a network would be loaded; only what is not held is on the disc."""
+    names = ("netcfg", "ppp-udeb", "net-retriever", "libx11-6-udeb")
+    index = "\n".join(f"Package: {name}\nFilename: pool/{name}.udeb\n" for name in names)
+    path = tmp_path / "dists" / "trixie" / netinst.INDEX
+    path.parent.mkdir(parents=True)
+    path.write_bytes(lzma.compress(index.encode()))
+    upstream = SimpleNamespace(read=str.encode)
+    netboot = Netboot("6.12", {"netcfg": "1", "net-retriever": "1"})
+    overlay = SimpleNamespace(folder=tmp_path, suite="trixie", netboot=netboot, upstream=upstream)
+    held, added = netinst._components(overlay, tmp_path / "disc")
+    assert [one["Package"] for one in held] == ["netcfg"]
+    assert [one["Package"] for one in added] == ["ppp-udeb"]
+    assert (tmp_path / "disc/pool/main/ppp-udeb.udeb").read_bytes() == b"pool/ppp-udeb.udeb"
