@@ -62,14 +62,14 @@ def make(overlay: Overlay, netboot: Path, number: str, output: Path) -> Path:
 def _components(overlay: Overlay, disc: Path) -> tuple[list[Fields], list[Fields]]:
     """The components that the installer holds, and the others, which are put on the disc.
 
-    The index lists both, as Debian's does: of those that provide the same, one that is there already is preferred.
+    Its index is to list both, as a mirror's does: of those that provide the same, one that is there already is taken.
     """
     text = lzma.decompress((overlay.folder / "dists" / overlay.suite / INDEX).read_bytes()).decode()
     wanted = [one for one in paragraphs(text) if not WINDOWS.match(one["Package"])]
     wanted = [one for one in wanted if one["Package"] not in _FROM_NETWORK]
     kept = [one for one in wanted if one.get("Kernel-Version", overlay.netboot.kernel) == overlay.netboot.kernel]
     held = [one for one in kept if one["Package"] in overlay.netboot.held]
-    return held, _put(overlay, disc, [one for one in kept if one not in held])
+    return held, _put(overlay, disc, [one for one in kept if one["Package"] not in overlay.netboot.held])
 
 
 def _put(overlay: Overlay, disc: Path, all_fields: Iterable[Fields]) -> list[Fields]:

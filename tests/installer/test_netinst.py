@@ -36,8 +36,8 @@ def test_folders_that_are_links_stay_links(path: str, place: str) -> None:
     assert netinst.merged(PurePath(path)) == PurePath(place)
 
 
-def test_the_index_knows_what_the_installer_holds(tmp_path: Path) -> None:
-    """Else another that provides a network would be loaded; only what is not held is on the disc."""
+def test_what_the_installer_holds_is_listed_and_not_put_on_the_disc(tmp_path: Path) -> None:
+    """Unlisted, another that provides a network would be loaded; what is for a network or a screen is neither."""
     names = ("netcfg", "ppp-udeb", "net-retriever", "libx11-6-udeb")
     index = "\n".join(f"Package: {name}\nFilename: pool/{name}.udeb\n" for name in names)
     path = tmp_path / "dists" / "trixie" / netinst.INDEX

@@ -38,7 +38,7 @@ class Upstream:
     kept: Path
 
     def read(self, path: str) -> bytes:
-        """One file; raises `urllib.error.URLError` where there is none."""
+        """One file; raises `urllib.error.HTTPError` where there is none, and the last failure of several tries."""
         place = self.kept / hashlib.sha256(f"{self.url}/{path}".encode()).hexdigest()
         lasting = "pool/" in path or "/by-hash/" in path
         if lasting and place.is_file():
