@@ -169,3 +169,4 @@ def test_installs_itself_offline(tmp_path: Path, disc: Source) -> None:
     facts = installed(Hardware(tmp_path, choose(None, cache=tmp_path), disks, image, uefi=True), online=False)
     assert facts[:7] == ["running", "web1", "/dev/vda3", "ext4", "uefi", "installed", disc.release]
     assert facts[7:] == [main, security]
+    assert not disks[1].read_bytes().strip(b"\0")
